@@ -1,0 +1,49 @@
+# Everything here sets up what it needs by itself: no root, no Docker. Only Python 3.11 or newer and Java 17 must be there.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup test demo check lock campaign bench clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+UV_VERSION := 0.13.8
+COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras --group dev \
+	--custom-compile-command "make lock" pyproject.toml
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1|\2/' | column -t -s '|'
+
+setup: $(READY) ## Make .venv with the locked packages and fetch the pinned jars (once; a few minutes)
+	@$(BIN)/python -m streaming.jars
+
+test: setup ## Run all tests: unit, Spark, and live against a real broker and real databases
+	$(BIN)/pytest -m "not campaign"
+
+demo: setup ## Run the whole service on this machine with generated events
+	$(BIN)/streaming demo
+
+check: $(READY) ## Formatting, lint, types, import contract and the tests that start nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest tests/unit
+
+lock: $(READY) ## Write requirements.lock anew from pyproject.toml (keeps versions that still fit; UPGRADE=1 takes the newest)
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv $(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements.lock
+
+campaign: setup ## Run the long campaigns: kills and soaks
+	$(BIN)/pytest -m campaign --timeout 3600
+
+bench: setup ## Measure latency and throughput on this machine
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove .venv, the fetched jars and every cache of this checkout
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: an interrupted setup starts again. The version of uv is the Makefile's, so it depends on that too.
+$(READY): requirements.lock pyproject.toml scripts/setup.sh
+	@PYTHON="$(PYTHON)" UV_VERSION="$(UV_VERSION)" bash scripts/setup.sh
+	@touch $@

@@ -1,0 +1,5 @@
+"""`python -m streaming` is the command `streaming`."""
+
+from streaming.cli import main
+
+main()

@@ -1,0 +1,119 @@
+"""The SCORE lane: events in, predictions and rejected records out, in one query with one sink.
+
+At least once: after a crash up to one trigger of events is scored again, and a repeat carries the same `event_id`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.streaming.query import StreamingQuery
+from pyspark.sql.types import StructType
+
+from streaming import kafka, published
+from streaming.config import Config, interval
+from streaming.decode import META, PROBLEM, decode, field_column
+from streaming.models.base import Model
+from streaming.records import PREDICTION, TIMESTAMP_FORMAT, rejected_headers
+
+LANE: Final = "score"
+
+#: A minute between commits bounds what a crash scores again; every commit stalls the output for about 0.3 s.
+DEFAULT_TRIGGER: Final = {"realtime": "1 minute", "microbatch": "0 seconds"}
+
+
+def score(records: DataFrame, config: Config, schema: StructType, model: Model, *, weights: DataFrame | None = None) -> DataFrame:
+    """Kafka records as records to write, with columns topic, key, value, headers.
+
+    A scored event becomes one record for each model under its entity key: the champion's on the predictions topic,
+    the others' on the shadow topic. An event that cannot be decoded or scored becomes one record on the rejected
+    topic, with its original bytes and the reason in the headers. `weights`: the frame of the weights file, when
+    there are learners.
+    """
+    scored = model.transform(decode(records, config.events, schema))
+    if config.learners:
+        assert weights is not None
+        # A join on a constant would be planned as a nested loop, which real-time mode refuses; `topic` is a real column.
+        joined = scored.join(F.broadcast(weights), F.col(f"{META}.topic") == F.col("_topic"), "left")
+        scored = published.score(joined, [learner.name for learner in config.learners])
+    return encode(scored, config, schema)
+
+
+def encode(scored: DataFrame, config: Config, schema: StructType) -> DataFrame:
+    """Scored rows as Kafka records. `scored`: decoded events with a model's outputs and the learners' answers."""
+    e, problem = F.col(META), F.col(PROBLEM)
+    failed = F.when(F.col("error").isNotNull(), F.struct(F.lit("pipeline_failure").alias("reason"), F.col("error")))
+    judged = scored.withColumn(PROBLEM, F.coalesce(problem, failed)).observe(LANE, F.count_if(problem.isNotNull()).alias("rejected"))
+    rejected = F.struct(
+        F.lit(config.predictions.rejected_topic).alias("topic"),
+        e["raw_key"].alias("key"),
+        e["raw_value"].alias("value"),
+        rejected_headers(reason=problem["reason"], error=problem["error"], source=e, lane=LANE).alias("headers"),
+    )
+    answers = [_record(config, model, fields) for model, fields in _answers(config, schema).items()]
+    records = F.when(problem.isNull(), F.array(*answers)).otherwise(F.array(rejected))
+    return judged.select(F.explode(records).alias("record")).select("record.*")
+
+
+def _answers(config: Config, schema: StructType) -> dict[str, dict[str, Column]]:
+    """What each model says of an event: the fields of a prediction that differ from model to model."""
+    saved = {
+        "model_version": F.lit(config.model.version),
+        "prediction": F.col("prediction"),
+        "probability": F.col("probability"),
+    }
+    answers = {config.model.name: saved}
+    for learner in config.learners:
+        answer = F.col(published.column(learner.name))
+        answers[learner.name] = {
+            "model_version": answer["version"],
+            "prediction": answer["prediction"],
+            "probability": answer["probability"],
+            "features": F.col("features"),
+        }
+        if config.labels is not None and config.labels.field is not None:
+            answers[learner.name]["label"] = field_column(schema, config.labels.field).cast("double")
+    return answers
+
+
+def _record(config: Config, model: str, answer: dict[str, Column]) -> Column:
+    """A prediction of `model` as a Kafka record; null fields are left out of the JSON."""
+    e = F.col(META)
+    fields = {
+        "event_id": F.concat_ws(":", e["topic"], e["partition"], e["offset"]),
+        "key": e["key"],
+        "event_time": e["event_time"],
+        "model": F.lit(model),
+        **answer,
+    }
+    value = F.to_json(
+        F.struct(*(fields[name].alias(name) for name in PREDICTION.fieldNames() if name in fields)), {"timestampFormat": TIMESTAMP_FORMAT}
+    )
+    return F.struct(
+        F.lit(config.predictions.topic if model == config.champion else config.predictions.shadow_topic).alias("topic"),
+        e["key"].cast("binary").alias("key"),
+        value.cast("binary").alias("value"),
+        F.lit(None).cast("array<struct<key: string, value: binary>>").alias("headers"),
+    )
+
+
+def start(
+    records: DataFrame, config: Config, schema: StructType, model: Model, *, mode: str, weights: DataFrame | None = None
+) -> StreamingQuery:
+    """Start the lane's query on a stream of Kafka records. `mode`: realtime or microbatch."""
+    trigger = interval(config.score.trigger or DEFAULT_TRIGGER[mode])
+    writer = (
+        score(records, config, schema, model, weights=weights)
+        .writeStream.format("kafka")
+        .options(**kafka.spark_options(config.kafka))
+        .option("checkpointLocation", f"{config.state}/checkpoints/{LANE}")
+        .queryName(f"{config.name}-{LANE}")
+        .outputMode("update")
+    )
+    if mode == "realtime":
+        writer = writer.trigger(realTime=trigger)  # type: ignore[call-overload]
+    else:
+        writer = writer.trigger(processingTime=trigger)
+    return writer.start()

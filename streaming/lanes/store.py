@@ -1,0 +1,99 @@
+"""The STORE lane: predictions in, the newest of each (key, model) upserted into the operational store.
+
+Exactly once in effect: a repeated or reordered prediction changes nothing, so the store is a function of the topic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from pyspark.sql import DataFrame, Observation
+from pyspark.sql import functions as F
+from pyspark.sql.streaming.query import StreamingQuery
+
+from streaming import kafka
+from streaming.config import Config, interval
+from streaming.records import NEWEST, PREDICTION, STORED, TIMESTAMP_FORMAT, rejected_headers
+from streaming.stores.base import Store
+
+LANE: Final = "store"
+
+#: "topic:partition:offset"; a topic name has no colon.
+_EVENT_ID: Final = r"^[^:]+:(\d{1,9}):(\d{1,18})$"
+
+
+def parse(records: DataFrame) -> DataFrame:
+    """Records of the predictions topic as rows to store: the columns of STORED, `raw` and `reason`.
+
+    `reason` is null on a good row; on a bad one it says what is wrong, and `raw` has the original record.
+    """
+    text = F.col("value").cast("string")
+    options = {"mode": "PERMISSIVE", "timestampFormat": TIMESTAMP_FORMAT}
+    read = records.select(
+        F.struct("key", "value", "topic", "partition", "offset", "timestamp").alias("raw"),
+        F.when(F.is_valid_utf8(text), F.from_json(text, PREDICTION, options)).alias("p"),
+    )
+    fields = {name: F.col(f"p.{name}") for name in STORED.fieldNames() if name in PREDICTION.fieldNames()}
+    fields["source_partition"] = F.regexp_extract("p.event_id", _EVENT_ID, 1).try_cast("int")
+    fields["source_offset"] = F.regexp_extract("p.event_id", _EVENT_ID, 2).try_cast("bigint")
+    fields["scored_at"] = F.col("raw.timestamp")
+    rows = read.select("raw", *(fields[name].alias(name) for name in STORED.fieldNames()))
+    missing = F.filter(F.array(*(F.when(F.col(f.name).isNull(), F.lit(f.name)) for f in STORED.fields if not f.nullable)), F.isnotnull)
+    words = F.concat(F.lit("not a prediction: missing or unreadable: "), F.concat_ws(", ", missing))
+    return rows.withColumn("reason", F.when(F.size(missing) > 0, words))
+
+
+def newest(rows: DataFrame) -> DataFrame:
+    """The good rows, one per (key, model): the newest, as the store itself would decide."""
+    others = [name for name in STORED.fieldNames() if name not in {"key", "model"}]
+    order = F.struct(*NEWEST)
+    best = rows.where(F.col("reason").isNull()).groupBy("key", "model").agg(F.max_by(F.struct(*others), order).alias("best"))
+    return best.select("key", "model", *(F.col(f"best.{name}").alias(name) for name in others)).select(*STORED.fieldNames())
+
+
+def rejected(rows: DataFrame, topic: str) -> DataFrame:
+    """The bad rows as Kafka records for the rejected topic: original bytes, the reason in the headers."""
+    raw = F.col("raw")
+    word = F.when(raw["value"].isNull(), F.lit("null_value")).otherwise(F.lit("not_a_prediction"))
+    headers = rejected_headers(reason=word, error=F.col("reason"), source=raw, lane=LANE)
+    bad = rows.where(F.col("reason").isNotNull())
+    return bad.select(F.lit(topic).alias("topic"), raw["key"].alias("key"), raw["value"].alias("value"), headers.alias("headers"))
+
+
+def upsert(rows: DataFrame, batch_id: int, *, store: Store, config: Config) -> int:
+    """Bring one batch into the store; returns how many records were rejected. Idempotent: safe to repeat at any point.
+
+    The store first, then the rejected topic: a crash between the two repeats the batch, the store ignores the
+    repeat, and the rejected records are written again with the same headers.
+    """
+    counts = Observation()
+    store.upsert(newest(rows.observe(counts, F.count_if(F.col("reason").isNotNull()).alias("bad"))), batch_id)
+    bad = int(counts.get["bad"])
+    if bad:
+        out = rejected(rows, config.predictions.rejected_topic)
+        out.write.format("kafka").options(**kafka.spark_options(config.kafka)).save()
+    return bad
+
+
+def start(records: DataFrame, config: Config, store: Store, *, on_error: Callable[[BaseException], None]) -> StreamingQuery:
+    """Start the lane's query on a stream of prediction records.
+
+    `on_error` gets the original exception of a failed batch: on its way through the JVM its type would be lost.
+    """
+
+    def batch(rows: DataFrame, batch_id: int) -> None:
+        try:
+            upsert(rows, batch_id, store=store, config=config)
+        except BaseException as error:
+            on_error(error)
+            raise
+
+    return (
+        parse(records)
+        .writeStream.foreachBatch(batch)
+        .option("checkpointLocation", f"{config.state}/checkpoints/{LANE}")
+        .queryName(f"{config.name}-{LANE}")
+        .trigger(processingTime=interval(config.store.trigger))
+        .start()
+    )

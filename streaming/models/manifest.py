@@ -1,0 +1,121 @@
+"""The manifest beside a saved model, and the fingerprint of its files: wherever Hadoop's FileSystem reaches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from py4j.protocol import Py4JJavaError
+from pyspark.sql import SparkSession
+
+from streaming.errors import ModelError
+
+NAME: Final = "MANIFEST.json"
+FORMAT_VERSION: Final = 1
+
+#: How much of a file crosses into Python at once.
+_CHUNK: Final = 4 << 20
+
+
+def fingerprint(spark: SparkSession, uri: str) -> str:
+    """The sha256 over all files of the model folder: each relative path and all bytes, in the order of the paths.
+
+    Not counted: the manifest itself, Hadoop's `.crc` files and empty `_SUCCESS` marks. ModelError when there is no such folder.
+    """
+    total = hashlib.sha256()
+    for path in sorted(files(spark, uri)):
+        name = path.rsplit("/", 1)[-1]
+        if path != NAME and name != "_SUCCESS" and not name.endswith(".crc"):
+            content = hashlib.sha256()
+            for chunk in _chunks(spark, f"{uri.rstrip('/')}/{path}"):
+                content.update(chunk)
+            # Path and content each end where the next begins, so no two trees give the same bytes.
+            total.update(path.encode() + b"\0" + content.digest())
+    return total.hexdigest()
+
+
+def write(spark: SparkSession, uri: str, details: Mapping[str, object]) -> str:
+    """Write MANIFEST.json into the model folder: `details`, the sha256 of the files and the format version. Returns the sha256.
+
+    Overwrites an older manifest. ModelError when there is no model at `uri`.
+    """
+    sha256 = fingerprint(spark, uri)
+    text = json.dumps({**details, "sha256": sha256, "format_version": FORMAT_VERSION}, indent=2, default=str)
+    fs, path = at(spark, f"{uri.rstrip('/')}/{NAME}")
+    stream = fs.create(path, True)
+    try:
+        stream.write(bytearray(text.encode()))
+    finally:
+        stream.close()
+    return sha256
+
+
+def read(spark: SparkSession, uri: str) -> dict[str, object] | None:
+    """The manifest of the model at `uri`, or None when it has none. ModelError when it cannot be read as JSON."""
+    where = f"{uri.rstrip('/')}/{NAME}"
+    fs, path = at(spark, where)
+    if not fs.exists(path):
+        return None
+    try:
+        found = json.loads(content(spark, where))
+    except ValueError as broken:
+        raise ModelError(
+            f"{where}: not valid JSON: {broken}; save the model again, or delete this file to run without a manifest"
+        ) from broken
+    if not isinstance(found, dict):
+        raise ModelError(f"{where}: expected a JSON object, got {type(found).__name__}; save the model again, or delete this file")
+    return found
+
+
+def files(spark: SparkSession, uri: str) -> list[str]:
+    """The paths of all files below `uri`, relative to it. ModelError when `uri` is no folder or cannot be reached."""
+    fs, root = at(spark, uri)
+    try:
+        if not fs.exists(root):
+            raise ModelError(f"{uri}: no such model; expected the folder of a saved Spark ML model; check model.uri, or train one first")
+        if not fs.getFileStatus(root).isDirectory():
+            raise ModelError(
+                f"{uri}: a file; expected the folder of a saved Spark ML model (the one that holds metadata/); check model.uri"
+            )
+        prefix = str(fs.makeQualified(root).toUri().getPath()).rstrip("/") + "/"
+        listed = fs.listFiles(root, True)
+        found = []
+        while listed.hasNext():
+            found.append(str(listed.next().getPath().toUri().getPath()).removeprefix(prefix))
+    except Py4JJavaError as refused:
+        raise ModelError(f"{uri}: cannot be listed: {_first_line(refused)}; check model.uri and the permissions") from refused
+    return found
+
+
+def content(spark: SparkSession, uri: str) -> bytes:
+    """All bytes of one file."""
+    return b"".join(_chunks(spark, uri))
+
+
+def at(spark: SparkSession, uri: str) -> tuple[Any, Any]:
+    """Hadoop's FileSystem and Path of `uri`. ModelError when no FileSystem serves its scheme."""
+    jvm: Any = spark._jvm
+    context: Any = spark._jsc
+    try:
+        path = jvm.org.apache.hadoop.fs.Path(uri)
+        return path.getFileSystem(context.hadoopConfiguration()), path
+    except Py4JJavaError as refused:
+        raise ModelError(
+            f"{uri}: cannot be reached: {_first_line(refused)}; check model.uri and that its file system is on the class path"
+        ) from refused
+
+
+def _chunks(spark: SparkSession, uri: str) -> Iterator[bytes]:
+    fs, path = at(spark, uri)
+    stream = fs.open(path)
+    try:
+        while chunk := bytes(stream.readNBytes(_CHUNK)):
+            yield chunk
+    finally:
+        stream.close()
+
+
+def _first_line(refused: Py4JJavaError) -> str:
+    return str(refused.java_exception).splitlines()[0]

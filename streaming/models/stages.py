@@ -1,0 +1,211 @@
+"""A saved pipeline as its metadata describes it, read without Spark loading (and so running) anything of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from pyspark.sql import SparkSession
+from pyspark.sql.types import ArrayType, DataType, DoubleType, NullType, StringType, StructField, StructType
+
+from streaming.errors import ModelError
+from streaming.models import manifest
+
+Kind = Literal["classification", "regression", "clustering"]
+
+#: What MLWriter names the one file of a metadata folder: no compression, nothing hidden, so Spark and we read the same line.
+_PART: Final = re.compile(r"part-\d{5}[A-Za-z0-9-]*(\.txt)?")
+_STAGE: Final = re.compile(r"(\d+)_([^/]+)")
+
+#: Stages whose inputs are not vectors, by the type they read. Every other stage of Spark's reads vectors.
+_NUMBERS: Final = frozenset({"VectorAssembler", "ImputerModel", "Bucketizer", "Binarizer", "OneHotEncoderModel", "TargetEncoderModel"}) | {
+    "Interaction", "IndexToString",
+}  # fmt: skip
+_TEXT: Final = frozenset({"Tokenizer", "RegexTokenizer"})
+_WORDS: Final = frozenset({"NGram", "StopWordsRemover", "HashingTF", "CountVectorizerModel", "Word2VecModel"})
+_ANYTHING: Final = frozenset({"StringIndexerModel", "FeatureHasher", "SQLTransformer"})
+#: Stages that change their input column in place.
+_IN_PLACE: Final = frozenset({"VectorSizeHint", "VectorAttributeRewriter"})
+_PIPELINES: Final = frozenset({"org.apache.spark.ml.PipelineModel", "pyspark.ml.pipeline.PipelineModel"})
+_OUTPUTS: Final = ("outputCol", "predictionCol", "rawPredictionCol", "probabilityCol", "leafCol", "linkPredictionCol", "quantilesCol",
+                   "topicDistributionCol")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a saved pipeline, nested pipelines flattened: what it is called, what it reads and what it writes."""
+
+    index: int
+    class_name: str
+    uid: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    #: Parameters by name, defaults included.
+    params: Mapping[str, Any] = field(repr=False, compare=False)
+    #: The folder of the stage, relative to the model's.
+    folder: str = ""
+    #: The stages inside this one, where Spark keeps them to itself (RFormulaModel).
+    inner: tuple[Stage, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The class name without its package."""
+        return self.class_name.rsplit(".", 1)[-1]
+
+    @property
+    def builtin(self) -> bool:
+        """True for Spark's own classes, whose behaviour is known."""
+        return self.class_name.startswith(("org.apache.spark.ml.", "pyspark.ml."))
+
+    def __str__(self) -> str:
+        return f"stage {self.index} {self.name} ({self.uid})"
+
+    def flow(self) -> str:
+        """The stage for the text of a rejected row: number, class, columns."""
+        short = [", ".join(names[:3]) + (", ..." if len(names) > 3 else "") for names in (self.inputs, self.outputs)]
+        number = f"stage {self.index} " if self.index >= 0 else ""
+        return f"{number}{self.name} ({short[0]} -> {short[1]})"
+
+
+def read(spark: SparkSession, uri: str) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
+    """Every metadata of the model folder: folder -> parsed JSON; and all file paths. ModelError when there is none at the top."""
+    paths = manifest.files(spark, uri)
+    folders: dict[str, list[str]] = {}
+    for path in paths:
+        if (match := re.fullmatch(r"(?:(.*)/)?metadata/(.+)", path)) and not match[2].startswith((".", "_")):
+            folders.setdefault(match[1] or "", []).append(match[2])
+    if "" not in folders:
+        raise ModelError(f"{uri}: no metadata folder; expected a model saved with model.write().save(uri); check model.uri")
+    return {place: _metadata(spark, uri, place, names) for place, names in folders.items()}, paths
+
+
+def _metadata(spark: SparkSession, uri: str, place: str, names: Sequence[str]) -> Mapping[str, Any]:
+    where = "/".join(part for part in (uri.rstrip("/"), place, "metadata") if part)
+    if len(names) != 1 or not _PART.fullmatch(names[0]):
+        raise ModelError(
+            f"{where}: expected exactly one file, part-00000, as Spark writes it; got {', '.join(sorted(names))}; save the model again"
+        )
+    try:
+        lines = [line for line in manifest.content(spark, f"{where}/{names[0]}").decode().split("\n") if line.strip()]
+        if len(lines) != 1:
+            raise ModelError(f"{where}: expected one line of JSON, got {len(lines)}; save the model again")
+        found = json.loads(lines[0], object_pairs_hook=_no_twins)
+        if not isinstance(found, dict) or not all(isinstance(found.get(key), str) for key in ("class", "uid")):
+            raise ModelError(f"{where}: expected the JSON of a Spark ML stage with 'class' and 'uid'; save the model again")
+    except ValueError as broken:
+        raise ModelError(f"{where}: not the JSON of a Spark ML stage: {broken}; save the model again") from broken
+    return found
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Two values under one name: another parser may take the other one, so what was vetted would not be what is loaded."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
+
+
+def flatten(uri: str, metadata: Mapping[str, Mapping[str, Any]]) -> tuple[Stage, ...]:
+    """The stages in the order in which a row passes them. ModelError when the folders do not fit what the pipelines say."""
+    return tuple(_numbered(_flatten(uri, metadata, "")))
+
+
+def _numbered(stages: Sequence[Stage]) -> list[Stage]:
+    return [Stage(i, s.class_name, s.uid, s.inputs, s.outputs, s.params, s.folder, s.inner) for i, s in enumerate(stages)]
+
+
+def _flatten(uri: str, metadata: Mapping[str, Mapping[str, Any]], place: str) -> list[Stage]:
+    found = metadata[place]
+    if found["class"] not in _PIPELINES:
+        return [_stage(uri, metadata, place)]
+    below = f"{place}/stages/" if place else "stages/"
+    children = {}
+    for other in metadata:
+        if other.startswith(below) and (match := _STAGE.fullmatch(other.removeprefix(below))):
+            children[int(match[1])] = (match[2], other)
+    uids = list(found.get("paramMap", {}).get("stageUids", []))
+    if [children[i][0] for i in sorted(children)] != uids or sorted(children) != list(range(len(uids))):
+        raise ModelError(f"{uri}/{place}: the pipeline names the stages {', '.join(map(str, uids))}; its folder has "
+                         f"{', '.join(uid for uid, _ in children.values())}; save the model again")  # fmt: skip
+    return [stage for i in sorted(children) for stage in _flatten(uri, metadata, children[i][1])]
+
+
+def _stage(uri: str, metadata: Mapping[str, Mapping[str, Any]], place: str) -> Stage:
+    found = metadata[place]
+    params = {**found.get("defaultParamMap", {}), **found.get("paramMap", {})}
+    nested = f"{place}/pipelineModel".lstrip("/")
+    inner = tuple(_numbered(_flatten(uri, metadata, nested))) if nested in metadata else ()
+    name = found["class"].rsplit(".", 1)[-1]
+    reads = [params[key] for key in ("inputCol", "featuresCol", "offsetCol", "vectorCol") if params.get(key) and "inputCols" not in params]
+    reads += params.get("inputCols", [])
+    writes = [params[key] for key in _OUTPUTS if params.get(key) and not (key == "outputCol" and "outputCols" in params)]
+    writes += params.get("outputCols", [])
+    if inner:
+        live = needed(inner, {str(params.get("featuresCol"))})
+        reads, writes = list(inputs_of(live)), [str(params.get("featuresCol"))]
+    if name in _IN_PLACE:
+        writes = list(reads)
+    return Stage(0, found["class"], found["uid"], tuple(map(str, reads)), tuple(map(str, writes)), params, place, inner)
+
+
+def needed(stages: Sequence[Stage], wanted: set[str]) -> tuple[Stage, ...]:
+    """The stages without which the columns `wanted` cannot be computed: not the label's indexer, nor what follows a prediction."""
+    kept: list[Stage] = []
+    for stage in reversed(stages):
+        if wanted & set(stage.outputs) or not stage.builtin or stage.name == "SQLTransformer":
+            kept.append(stage)
+            wanted = (wanted - set(stage.outputs)) | set(stage.inputs)
+    return tuple(reversed(kept))
+
+
+def inputs_of(stages: Sequence[Stage]) -> dict[str, DataType]:
+    """The columns that `stages` read from outside, with the types they accept."""
+    made: set[str] = set()
+    found: dict[str, DataType] = {}
+    for stage in stages:
+        for name, accepted in zip(stage.inputs, _types(stage), strict=True):
+            if name not in made and isinstance(found.get(name, NullType()), NullType):
+                found[name] = accepted
+        made |= set(stage.outputs)
+    return found
+
+
+def _types(stage: Stage) -> list[DataType]:
+    if stage.inner:
+        inner = inputs_of(needed(stage.inner, {str(stage.params.get("featuresCol"))}))
+        return [inner[name] for name in stage.inputs]
+    offset = stage.params.get("offsetCol")
+    return [DoubleType() if name == offset else _accepts(stage) for name in stage.inputs]
+
+
+def _accepts(stage: Stage) -> DataType:
+    if not stage.builtin or stage.name in _ANYTHING:
+        return NullType()
+    if stage.name in _NUMBERS:
+        return DoubleType()
+    if stage.name in _TEXT:
+        return StringType()
+    # A vector cannot stand in JSON; an array of numbers can, and is made a vector before the first stage.
+    return ArrayType(StringType()) if stage.name in _WORDS else ArrayType(DoubleType())
+
+
+def schema(columns: Mapping[str, DataType]) -> StructType:
+    """The columns as a schema."""
+    return StructType([StructField(name, accepted) for name, accepted in columns.items()])
+
+
+def predictor(uri: str, stages: Sequence[Stage]) -> tuple[Stage, Kind]:
+    """The stage that predicts, and what. ModelError when none does."""
+    for stage in reversed(stages):
+        for kind in ("classification", "regression", "clustering"):
+            if f".ml.{kind}." in stage.class_name and stage.params.get("predictionCol"):
+                return stage, kind
+    # A class from elsewhere says what it is by its parameters.
+    for stage in reversed(stages):
+        if not stage.builtin and stage.params.get("predictionCol"):
+            return stage, "classification" if stage.params.get("probabilityCol") else "regression"
+    raise ModelError(f"{uri}: no stage predicts: {', '.join(map(str, stages)) or 'the pipeline is empty'}; expected a pipeline that ends in a fitted "
+                     "classifier, regression or clustering with a predictionCol")  # fmt: skip

@@ -1,0 +1,158 @@
+"""The real job in a process of its own, real events, and what has to be true of what comes out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+#: A job may take this long to start and to answer on a busy machine with two cores.
+PATIENCE_S = 240.0
+
+
+@dataclass
+class Job:
+    """`streaming serve CONFIG`, started and killed as often as a test likes. Its output is in `log`."""
+
+    config: Path
+    lanes: str | None = None
+    log: Path = field(init=False)
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.log = self.config.with_suffix(f".{self.lanes or 'all'}.log")
+
+    def start(self) -> Job:
+        command = [sys.executable, "-m", "streaming", "serve", str(self.config), *(["--lanes", self.lanes] if self.lanes else [])]
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+        return self
+
+    def wait_started(self) -> Job:
+        started = self.text().count("started name=")
+        wait_until(lambda: self.text().count("started name=") > started or self.process.poll() is not None, "the job started")
+        assert self.process.poll() is None, self.text()
+        return self
+
+    def until(self, true: Callable[[], Any], what: str) -> None:
+        """Wait until something is true, and fail at once when the job has died."""
+        wait_until(lambda: true() or self.process.poll() is not None, what)
+        assert true(), f"the job ended before: {what}\n{self.text()[-3000:]}"
+
+    def kill(self) -> None:
+        """SIGKILL to the job and its JVM, as a power cut would."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, as a supervisor would; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+    def wait_exit(self) -> int:
+        return self.process.wait(PATIENCE_S)
+
+    def text(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+
+@contextmanager
+def running(config: Path, lanes: str | None = None) -> Iterator[Job]:
+    """A job that is dead when the block ends, whatever happened in it."""
+    job = Job(config, lanes).start()
+    try:
+        yield job
+    finally:
+        if job.process.poll() is None:
+            job.kill()
+
+
+def wait_until(true: Callable[[], Any], what: str, *, timeout_s: float = PATIENCE_S) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s in vain: {what}"
+        time.sleep(0.25)
+
+
+def read_all(servers: str, *topics: str) -> list[Any]:
+    """Every record that stands on the topics now."""
+    consumer = KafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)
+    try:
+        parts = [TopicPartition(topic, p) for topic in topics for p in consumer.partitions_for_topic(topic) or ()]
+        consumer.assign(parts)
+        consumer.seek_to_beginning()
+        ends = consumer.end_offsets(parts)
+        records: list[Any] = []
+        while any(consumer.position(part) < end for part, end in ends.items()):
+            for batch in consumer.poll(timeout_ms=500, max_records=10_000).values():
+                records += batch
+        return records
+    finally:
+        consumer.close()
+
+
+def send(servers: str, topic: str, records: list[tuple[bytes | None, bytes | None]], *, per_s: float | None = None) -> None:
+    producer = KafkaProducer(bootstrap_servers=servers, linger_ms=5)
+    began = time.monotonic()
+    try:
+        for i, (key, value) in enumerate(records):
+            producer.send(topic, key=key, value=value)
+            if per_s is not None and (ahead := began + i / per_s - time.monotonic()) > 0.005:
+                time.sleep(ahead)
+        producer.flush()
+    finally:
+        producer.close()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What stands on the output topics."""
+
+    #: event_id -> its predictions, one for each time it was scored, with the record's timestamp.
+    predictions: dict[str, list[tuple[dict[str, Any], int]]]
+    #: event_id -> headers of its rejected records.
+    rejected: dict[str, list[dict[str, str]]]
+
+    def newest(self) -> dict[str, str]:
+        """key -> event_id of the newest prediction: what the store must hold."""
+        best: dict[str, tuple[Any, str]] = {}
+        for event_id, scored in self.predictions.items():
+            for found, _ in scored:
+                _, partition, offset = event_id.rsplit(":", 2)
+                order = (found["event_time"], int(partition), int(offset))
+                if found["key"] not in best or order > best[found["key"]][0]:
+                    best[found["key"]] = (order, event_id)
+        return {key: event_id for key, (_, event_id) in best.items()}
+
+
+def outcome(servers: str, config: dict[str, Any]) -> Outcome:
+    predictions: dict[str, list[Any]] = defaultdict(list)
+    rejected: dict[str, list[Any]] = defaultdict(list)
+    topics = config["predictions"]
+    for record in read_all(servers, topics["topic"]):
+        if not record.value.startswith(b"{"):
+            continue  # what a test wrote there to see it rejected
+        found = json.loads(record.value)
+        predictions[found["event_id"]].append((found, record.timestamp))
+    for record in read_all(servers, topics["rejected_topic"]):
+        headers = {name: value.decode() for name, value in record.headers}
+        rejected[":".join(headers[f"source_{part}"] for part in ("topic", "partition", "offset"))].append(headers)
+    return Outcome(predictions, rejected)
+
+
+def write_config(path: Path, tree: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(tree))
+    return path

@@ -1,0 +1,174 @@
+"""The LEARN lane on a real broker: every label learned once, whatever becomes of it has a name, and killing the job changes nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import events
+import numpy as np
+import pytest
+from job import Job, outcome, read_all, send, write_config
+
+from streaming import config as cfg
+from streaming import versions
+from streaming.state import Snapshot
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.timeout(900)
+
+N = 600
+
+
+@pytest.fixture
+def learning(tree: dict[str, Any], topics: Callable[..., str]) -> dict[str, Any]:
+    """The configuration with a learner beside the pipeline, labels on a topic of their own, all in micro-batches."""
+    tree["predictions"]["shadow_topic"] = topics(2)
+    tree["labels"] = {"topic": topics(2), "key": "id", "time": "at", "label": "label", "max_delay": "10 minutes"}
+    tree["learners"] = [{"name": "online", "algorithm": "logistic_regression", "params": {"mini_batch": 1}, "window": 200}]
+    tree["learn"] = {"trigger": "500 ms"}
+    return tree
+
+
+def label(number: int, value: Any = None) -> tuple[bytes, bytes]:
+    """The label of event `number`."""
+    key, event = events.good(number)
+    truth = float(number % 100 > 50) if value is None else value
+    return key, json.dumps({"id": key.decode(), "at": json.loads(event)["at"], "label": truth}).encode()
+
+
+def newest(tree: dict[str, Any]) -> Snapshot | None:
+    config = cfg.parse(tree)
+    return versions.learner(config, "online", lambda: pytest.fail("local state needs no Spark")).log.newest()
+
+
+def total(tree: dict[str, Any]) -> int:
+    found = newest(tree)
+    return found.meta.total if found is not None else 0
+
+
+def answers(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    return [json.loads(r.value) for r in read_all(tree["kafka"]["bootstrap_servers"], tree["predictions"]["shadow_topic"])]
+
+
+def test_every_fate_of_a_label(learning: dict[str, Any], tmp_path: Path, spark: SparkSession) -> None:
+    servers, topic = learning["kafka"]["bootstrap_servers"], learning["labels"]["topic"]
+    early = [label(i) for i in range(50)]
+    send(servers, topic, early)  # before their predictions
+    send(servers, learning["events"]["topic"], [events.good(i) for i in range(N)])
+    send(servers, topic, [label(i) for i in range(50, N - 100)])  # the last 100 events never get a label
+    send(servers, topic, [label(7), label(8, 1.0 - float(8 % 100 > 50))])  # once more: the same, and corrected
+    stranger = b'{"id": "nobody", "at": "2026-01-01T00:00:00.000Z", "label": 1}'
+    bad = [(b"x", b"{oops"), label(500, "yes"), label(501, None), label(502, 3.0), (b"nobody", stranger)]
+    bad[2] = (bad[2][0], bad[2][1].replace(b'"label": 1.0', b'"label": null').replace(b'"label": 0.0', b'"label": null'))
+    send(servers, topic, bad)
+    job = Job(write_config(tmp_path / "job.yaml", learning)).start()
+    try:
+        job.until(lambda: total(learning) >= N - 100, "all good labels learned")
+        # A later event and its label move the watermark on, so that the stranger's time is over.
+        for step in range(2):
+            key, event = events.good(step)
+            later = (events.START + timedelta(hours=2 + step)).isoformat(timespec="milliseconds")
+            moved = json.dumps(json.loads(event) | {"at": later}).encode()
+            send(servers, learning["events"]["topic"], [(key, moved)])
+            send(servers, topic, [(key, json.dumps({"id": key.decode(), "at": later, "label": 1.0}).encode())])
+            job.until(lambda done=step: total(learning) >= N - 100 + done + 1, "the later label learned")
+
+        def reasons() -> Counter[str]:
+            found = outcome(servers, learning).rejected.values()
+            return Counter(h["reason"] for headers in found for h in headers[:1] if h["lane"] == "learn")
+
+        job.until(lambda: reasons()["no_prediction"] == 1, "the stranger is rejected")
+        assert reasons() == {"malformed_json": 1, "wrong_type": 1, "invalid_label": 2, "no_prediction": 1}
+        assert total(learning) == N - 100 + 2
+        send(servers, learning["events"]["topic"], [events.good(i) for i in range(N, N + 20)])
+        job.until(lambda: any(a.get("model_version") for a in answers(learning)), "a learned version is served")
+        check_history(learning, spark)
+        assert job.stop() == 0
+    finally:
+        job.kill()
+    served = answers(learning)
+    cold = [a for a in served if "model_version" not in a]
+    assert cold
+    assert all("prediction" not in a and a["features"] for a in cold)  # null, not zero
+    assert "Traceback" not in job.text()
+
+
+def check_history(tree: dict[str, Any], spark: SparkSession) -> None:
+    """Versions are listed, a replay from the topics proves them, an export answers as the learner does."""
+    from pyspark.ml.classification import LogisticRegressionModel
+    from pyspark.ml.linalg import Vectors
+
+    from streaming.models import weights
+
+    config = cfg.parse(tree)
+    one = versions.learner(config, "online", lambda: spark)
+    kept = [meta for meta in versions.history(one) if meta.learned]
+    assert sum(meta.learned for meta in kept) == kept[-1].total
+    if len(kept) > 1:
+        proof = versions.replay(config, "online", first=str(kept[0].version), last=str(kept[-1].version), spark=spark)
+        assert proof.equal
+        assert proof.labels == sum(meta.learned for meta in kept[1:])
+    version, numbers = versions.weights_of(one, None)
+    model = weights.to_stage(spark, numbers, uid=f"online-{version}")
+    assert isinstance(model, LogisticRegressionModel)
+    x = np.linspace(-1.0, 1.0, numbers.features)
+    assert model.predictProbability(Vectors.dense(x.tolist()))[1] == pytest.approx(numbers.predict(x[None, :]).probability[0, 1], abs=1e-12)
+
+
+def test_a_rollback_is_in_force_at_once_and_learning_goes_on_from_there(learning: dict[str, Any], tmp_path: Path) -> None:
+    servers = learning["kafka"]["bootstrap_servers"]
+    job = Job(write_config(tmp_path / "job.yaml", learning)).start()
+    try:
+        for part in range(3):
+            numbers = range(part * 100, part * 100 + 100)
+            send(servers, learning["events"]["topic"], [events.good(i) for i in numbers])
+            send(servers, learning["labels"]["topic"], [label(i) for i in numbers])
+            job.until(lambda done=part: total(learning) >= done * 100 + 100, "labels learned")
+        config = cfg.parse(learning)
+        one = versions.learner(config, "online", lambda: pytest.fail("no Spark"))
+        first = next(meta for meta in versions.history(one) if meta.learned)
+        versions.rollback(config, "online", to=str(first.version), spark=lambda: pytest.fail("no Spark"))
+        send(servers, learning["events"]["topic"], [events.good(i) for i in range(300, 310)])
+
+        def served() -> set[str | None]:
+            return {a.get("model_version") for a in answers(learning) if int(a["event_time"][20:23]) >= 300}
+
+        job.until(lambda: served() == {first.version}, "the old version is served")
+        send(servers, learning["labels"]["topic"], [label(i) for i in range(300, 310)])
+        job.until(
+            lambda: newest(learning).meta.base == first.batch or newest(learning).meta.command is not None, "the command is carried out"
+        )
+        job.until(lambda: newest(learning).meta.total == first.total + 10, "learning goes on from the old version")
+        assert job.stop() == 0
+    finally:
+        job.kill()
+
+
+def test_killed_while_learning_each_label_counts_once(learning: dict[str, Any], tmp_path: Path) -> None:
+    servers = learning["kafka"]["bootstrap_servers"]
+    job = Job(write_config(tmp_path / "job.yaml", learning)).start()
+    try:
+        for part in range(3):
+            numbers = range(part * 200, part * 200 + 200)
+            send(servers, learning["events"]["topic"], [events.good(i) for i in numbers])
+            send(servers, learning["labels"]["topic"], [label(i) for i in numbers])
+            job.wait_started() if part else None
+            time.sleep(2.0 * part)
+            job.kill()
+            job.start()
+        job.until(lambda: total(learning) >= 600, "all labels learned")
+        time.sleep(2)
+        assert total(learning) == 600
+        assert job.stop() == 0
+    finally:
+        job.kill()
+    learned = [meta.learned for meta in versions.history(versions.learner(cfg.parse(learning), "online", lambda: pytest.fail("no Spark")))]
+    assert sum(learned) == 600

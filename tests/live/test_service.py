@@ -1,0 +1,146 @@
+"""The whole job on a real broker: every event answered, the store a function of the topic, whatever is killed."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import events
+import pytest
+from job import Job, Outcome, outcome, running, send, wait_until, write_config
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def answered(tree: dict[str, Any], n: int) -> Callable[[], bool]:
+    """True once `n` events stand on the output topics."""
+
+    def done() -> bool:
+        found = outcome(tree["kafka"]["bootstrap_servers"], tree)
+        return len(found.predictions) + len(found.rejected) >= n
+
+    return done
+
+
+def stored(tree: dict[str, Any]) -> dict[str, str]:
+    """key -> event_id in the SQLite store."""
+    connection = sqlite3.connect(tree["store"]["path"])
+    try:
+        return dict(connection.execute("SELECT key, event_id FROM predictions").fetchall())
+    finally:
+        connection.close()
+
+
+def check_balance(tree: dict[str, Any], sent: list[tuple[bytes | None, bytes | None]]) -> Outcome:
+    """No event is lost, none is both predicted and rejected, repeats agree, and the store is what the topic says."""
+    found = outcome(tree["kafka"]["bootstrap_servers"], tree)
+    assert not set(found.predictions) & set(found.rejected)
+    assert len(found.predictions) + len(found.rejected) == len(sent)
+    for event_id, scored in found.predictions.items():
+        assert len({json.dumps(prediction, sort_keys=True) for prediction, _ in scored}) == 1, event_id
+    wait_until(lambda: stored(tree) == found.newest(), "the store agrees with the topic")
+    return found
+
+
+@pytest.mark.parametrize("mode", ["microbatch", "realtime"])
+def test_every_event_is_answered_and_every_broken_one_says_why(tree: dict[str, Any], tmp_path: Path, mode: str) -> None:
+    tree["score"] = {"mode": mode} | ({"trigger": "5 seconds"} if mode == "realtime" else {})
+    servers = tree["kafka"]["bootstrap_servers"]
+    sent = [events.good(i) for i in range(200)] + [(b"broken", value) for value, _ in events.BROKEN]
+    send(servers, tree["events"]["topic"], sent)
+    with running(write_config(tmp_path / "job.yaml", tree)) as job:
+        wait_until(answered(tree, len(sent)), "all events answered")
+        found = check_balance(tree, sent)
+        send(servers, tree["predictions"]["topic"], [(b"k", b"rubbish")])
+        wait_until(
+            lambda: any(h[0]["lane"] == "store" for h in outcome(servers, tree).rejected.values()), "rubbish is rejected by the store lane"
+        )
+        wait_until(lambda: "lane=score" in job.text(), "the score lane reports a batch")
+        assert job.stop() == 0
+    assert Counter(h[0]["reason"] for h in found.rejected.values()) == Counter(reason for _, reason in events.BROKEN)
+    assert all(h[0]["error"] for h in found.rejected.values())
+    one = found.predictions[sorted(found.predictions)[0]][0][0]
+    assert one["model"] == "churn"
+    assert one["model_version"] == "3"
+    assert len(one["probability"]) == 2
+    assert "Traceback" not in job.text()
+    assert "lane=store" in job.text()
+
+
+def killed_at_random(tree: dict[str, Any], config: Path, *, n: int, per_s: float, kills: int, seed: int) -> None:
+    """Kill the job so many times while events come in, then let it finish, and check the balance."""
+    sent = events.mixed(n)
+    chance = random.Random(seed)
+    producing = threading.Thread(
+        target=send, args=(tree["kafka"]["bootstrap_servers"], tree["events"]["topic"], sent), kwargs={"per_s": per_s}
+    )
+    producing.start()
+    job = Job(config)
+    try:
+        for _ in range(kills):
+            job.start().wait_started()
+            time.sleep(chance.uniform(0.0, 8.0))
+            job.kill()
+        job.start().wait_started()
+        producing.join()
+        wait_until(answered(tree, n), "all events answered after the kills")
+        found = check_balance(tree, sent)
+        assert job.stop() == 0
+    finally:
+        job.kill()
+        producing.join()
+    assert len(found.rejected) == sum(key == b"broken" for key, _ in sent)
+
+
+@pytest.mark.parametrize("mode", ["microbatch", "realtime"])
+def test_a_killed_job_loses_nothing(tree: dict[str, Any], tmp_path: Path, mode: str) -> None:
+    tree["score"] = {"mode": mode} | ({"trigger": "5 seconds"} if mode == "realtime" else {})
+    killed_at_random(tree, write_config(tmp_path / "job.yaml", tree), n=3_000, per_s=100, kills=2, seed=1)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("mode", ["microbatch", "realtime"])
+def test_ten_kills_over_fifty_thousand_events(tree: dict[str, Any], tmp_path: Path, mode: str) -> None:
+    tree["score"] = {"mode": mode} | ({"trigger": "5 seconds"} if mode == "realtime" else {})
+    killed_at_random(tree, write_config(tmp_path / "job.yaml", tree), n=50_000, per_s=400, kills=10, seed=2)
+
+
+def test_postgres_is_restarted_under_load(tree: dict[str, Any], tmp_path: Path, postgres: Any) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    tree["store"] = {"kind": "postgres", "dsn": postgres.dsn, "table": "restarted"}
+    servers = tree["kafka"]["bootstrap_servers"]
+    config = write_config(tmp_path / "job.yaml", tree)
+    sent = [events.good(i) for i in range(3_000)]
+    producing = threading.Thread(target=send, args=(servers, tree["events"]["topic"], sent), kwargs={"per_s": 150})
+    producing.start()
+    job = Job(config).start()
+    try:
+        job.wait_started()
+        time.sleep(5)
+        postgres.restart()
+        producing.join()
+        time.sleep(2)
+        if job.process.poll() is not None:
+            assert job.process.returncode == 75, job.text()
+            job.start().wait_started()
+        wait_until(answered(tree, len(sent)), "all events answered")
+        expected = outcome(servers, tree).newest()
+
+        def agrees() -> bool:
+            with psycopg.connect(postgres.dsn) as connection:
+                return dict(connection.execute("SELECT key, event_id FROM restarted").fetchall()) == expected
+
+        wait_until(agrees, "the store agrees with the topic")
+        assert job.stop() == 0
+    finally:
+        job.kill()
+        producing.join()
+    assert "Traceback" not in job.text()

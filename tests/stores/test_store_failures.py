@@ -1,0 +1,157 @@
+"""A store that goes away in the middle of the stream is StoreUnavailable, and the replayed batch makes it whole."""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from time import sleep
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from streaming import secrets
+from streaming.checks.predictions import expect, frame, prediction
+from streaming.errors import StoreError, StoreUnavailable
+from streaming.stores import postgres as pg
+from streaming.stores import redis as rd
+from streaming.stores import sqlite
+from streaming.stores.partitions import write_partitions
+
+if TYPE_CHECKING:
+    from servers import DatabaseServer
+
+    from streaming.stores.base import Store
+
+
+def _goes_and_comes_back(server: DatabaseServer, store: Store, spark: SparkSession) -> None:
+    rows = [prediction(f"k{i}", seconds=i) for i in range(8)]
+    store.prepare()
+    store.upsert(frame(spark, rows[:4]), 0)
+    server.kill()
+    try:
+        for act in (lambda: store.upsert(frame(spark, rows), 1), lambda: store.get("k0"), store.count, store.prepare):
+            with pytest.raises(StoreUnavailable):
+                act()
+    finally:
+        server.start()
+    store.upsert(frame(spark, rows), 1)
+    expect(store, rows)
+
+
+def test_postgres_killed_and_back(postgres: DatabaseServer, spark: SparkSession) -> None:
+    _goes_and_comes_back(postgres, pg.PostgresStore(postgres.dsn, "killed"), spark)
+
+
+def test_redis_killed_and_back(redis: DatabaseServer, spark: SparkSession) -> None:
+    _goes_and_comes_back(redis, rd.RedisStore(redis.url, "killed:"), spark)
+
+
+@pytest.mark.parametrize("kind", ["postgres", "redis"])
+def test_killed_while_rows_are_on_their_way(kind: str, request: pytest.FixtureRequest, spark: SparkSession) -> None:
+    """The server dies when the first rows have been sent and the last have not: the batch fails as a whole, its replay works."""
+    server: DatabaseServer = request.getfixturevalue(kind)
+    store: Store = pg.PostgresStore(server.dsn, "halfway") if kind == "postgres" else rd.RedisStore(server.url, "halfway:")
+    store.prepare()
+    n = 2_000
+    rows = frame(spark, [prediction(f"k{i}", seconds=i) for i in range(n)]).coalesce(1)
+    # 20 Arrow batches of 100 rows, a good 0.2 s each.
+    slowly = rows.withColumn("key", F.udf(lambda key: sleep(0.002) or key, "string")("key"))
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "100")
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(store.upsert, slowly, 0)
+            while not (_copying(server) if kind == "postgres" else store.count()):
+                assert not writing.done(), "the batch was over before the server could be killed"
+            server.kill()
+            with pytest.raises(StoreUnavailable):
+                writing.result(timeout=120)
+    finally:
+        spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
+        server.kill()
+        server.start()
+    store.upsert(rows, 0)
+    assert store.count() == n
+
+
+def _copying(server: DatabaseServer) -> bool:
+    with psycopg.connect(server.dsn) as connection:
+        return connection.execute("SELECT 1 FROM pg_stat_progress_copy").fetchone() is not None
+
+
+def test_a_table_that_vanished_is_a_store_error(postgres: DatabaseServer, tmp_path: Path, spark: SparkSession) -> None:
+    lost = sqlite.SqliteStore(str(tmp_path / "store.db"))
+    lost.prepare()
+    with closing(sqlite3.connect(lost.path)) as connection:
+        connection.execute("DROP TABLE predictions")
+    for store in (lost, sqlite.SqliteStore(str(tmp_path / "never.db")), pg.PostgresStore(postgres.dsn, "never")):
+        with pytest.raises(StoreError, match=r"predictions|never"):
+            store.upsert(frame(spark, [prediction()]), 0)
+    assert not (tmp_path / "never.db").exists()
+
+
+def test_readers_see_the_last_batch_while_the_next_is_written(tmp_path: Path, spark: SparkSession) -> None:
+    store = sqlite.SqliteStore(str(tmp_path / "store.db"))
+    store.prepare()
+    store.upsert(frame(spark, [prediction("a")]), 0)
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("UPDATE predictions SET prediction = 7")
+        expect(store, [prediction("a")])
+        writer.execute("COMMIT")
+    assert store.get("a")[0]["prediction"] == 7.0
+
+
+def test_a_locked_sqlite_file_is_unavailable(tmp_path: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "_BUSY_S", 0.05)
+    store = sqlite.SqliteStore(str(tmp_path / "store.db"))
+    store.prepare()
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            store.upsert(frame(spark, [prediction()]), 0)
+    store.upsert(frame(spark, [prediction()]), 0)
+    expect(store, [prediction()])
+
+
+def test_partitions_bring_the_kind_of_error_home(spark: SparkSession) -> None:
+    rows = frame(spark, [prediction(f"k{i}") for i in range(4)]).repartition(3)
+    secrets.remember("hush-hush")
+
+    def refuse(batches: object) -> int:
+        raise StoreError("no hush-hush here")
+
+    def away(batches: object) -> int:
+        raise StoreUnavailable("away")
+
+    def mixed(batches: object) -> int:
+        keys = [key for batch in batches for key in batch.column("key").to_pylist()]  # type: ignore[attr-defined]
+        raise StoreError("refused") if "k0" in keys else StoreUnavailable("away")
+
+    def bug(batches: object) -> int:
+        raise ZeroDivisionError("a bug, not the store")
+
+    with pytest.raises(StoreError, match=r"no \*\*\* here"):
+        write_partitions(rows, refuse)
+    with pytest.raises(StoreUnavailable, match="away"):
+        write_partitions(rows, away)
+    with pytest.raises(StoreError, match="refused"):
+        write_partitions(rows, mixed)
+    with pytest.raises(Exception, match="a bug, not the store"):
+        write_partitions(rows, bug)
+
+
+def test_partitions_count_rows_and_skip_empty_ones(spark: SparkSession) -> None:
+    def some(batches: object) -> int:
+        rows = sum(batch.num_rows for batch in batches)  # type: ignore[attr-defined]
+        if not rows:
+            raise StoreError("called for an empty partition")
+        return rows
+
+    rows = frame(spark, [prediction(f"k{i}") for i in range(5)])
+    assert write_partitions(rows.repartition(9), some) == 5
+    assert write_partitions(rows.limit(0), some) == 0
