@@ -106,7 +106,7 @@ class Bench:
         """The real command `streaming serve`, ready to score, ended in any case."""
         log = path.with_suffix(".log")
         with log.open("wb") as target:
-            command = [sys.executable, "-m", "streaming", "serve", str(path), "--lanes", ",".join(lanes)]
+            command = [sys.executable, "-m", "streaming", "-v", "serve", str(path), "--lanes", ",".join(lanes)]
             process = subprocess.Popen(command, stdout=target, stderr=subprocess.STDOUT)
         job = Job(process, log)
         try:

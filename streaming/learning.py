@@ -123,6 +123,10 @@ def open_learners(
             learner = registry.make(section.algorithm, section.params)
         except ValueError as wrong:
             raise ConfigError(f"{source}: learners.{i}: {wrong}") from wrong
+        if learner.sequential and config.learn.partitions > 1:
+            raise ConfigError(
+                f"{source}: learn.partitions: got {config.learn.partitions}, but {section.name} ({section.algorithm}) learns row by row; set it to 1"
+            )
         start = Snapshot(Meta(-1, None), {})
         if warm is not None and section.name in warm:
             try:

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
 
 from streaming import config as cfg
-from streaming import decode, files, kafka, registry
+from streaming import decode, files, kafka, opaque, registry
 from streaming.errors import ConfigError, EnvironmentFailure, StateError, StreamingError
 from streaming.lanes import learn
 from streaming.learning import Learning, open_learners
@@ -138,20 +138,19 @@ def _columns(ready: Ready) -> str:
 def _mode(ready: Ready) -> str:
     assert ready.model is not None
     asked = ready.config.score.mode
-    if ready.model.runs_in_jvm:
+    by_python = [f"the learner {name} is computed in Python" for name in opaque.names(ready.config.learners)]
+    why_not = "; ".join([*ready.model.why_not_jvm, *by_python])
+    if not why_not:
         ready.mode = asked or "realtime"
     elif asked == "realtime":
-        raise ConfigError(
-            f"{ready.source}: score.mode: realtime is not possible with this model: {'; '.join(ready.model.why_not_jvm)}; set score.mode: microbatch"
-        )
+        raise ConfigError(f"{ready.source}: score.mode: realtime is not possible: {why_not}; set score.mode: microbatch")
     else:
         ready.mode = "microbatch"
     if ready.mode == "realtime" and ready.config.score.trigger is not None and cfg.seconds(ready.config.score.trigger) < 5:
         raise ConfigError(
             f"{ready.source}: score.trigger: got {ready.config.score.trigger}; real-time mode commits at most every 5 seconds"
         )
-    why = "" if ready.model.runs_in_jvm else f": real-time mode is not possible: {'; '.join(ready.model.why_not_jvm)}"
-    return ready.mode + why
+    return ready.mode + (f": real-time mode is not possible: {why_not}" if why_not else "")
 
 
 def _slots(ready: Ready) -> str:

@@ -98,7 +98,8 @@ def open_session(config: Config, *, slots: int = preflight.LOCAL_SLOTS) -> Spark
     if target is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
     master = config.spark.master or f"local[{slots}]"
-    return spark.session(config.name, master=master, options=config.spark.options, delta=config.store.kind == "delta", log=target)
+    options = (spark.LOCAL_STATE if target is not None else {}) | config.spark.options
+    return spark.session(config.name, master=master, options=options, delta=config.store.kind == "delta", log=target)
 
 
 def stop_quietly(active: SparkSession) -> None:
@@ -170,6 +171,7 @@ def _watch(
         while not stop.wait(_LOOK_EVERY_S):
             for lane in running:
                 for batch in _new_batches(lane):
+                    log.debug("lane=%s batch=%s spent %s", lane.name, batch["batchId"], json.dumps(batch.get("durationMs")))
                     on_progress(_measure(lane, batch, tail))
                 if not lane.query.isActive and not stop.is_set():
                     raise _cause(lane)

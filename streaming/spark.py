@@ -37,6 +37,7 @@ _LOCAL: Final = {
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.python.worker.reuse": "true",
+    "spark.sql.lightweightPlanChangeValidation": "false",
     "spark.log.structuredLogging.enabled": "false",
 }
 
@@ -44,6 +45,13 @@ _LOCAL: Final = {
 #: is longer; interpreted it is about half as fast. ExitOnOutOfMemoryError: inside a pipeline Spark's compiled functions
 #: turn even that error into an exception, which would then look like a bad row.
 _JVM: Final = "-XX:+UseG1GC -XX:-DontCompileHugeMethods -XX:+ExitOnOutOfMemoryError"
+
+#: For checkpoints on a local disk. Spark's default asks the shell (readlink, chmod, ls) some twenty times per micro-batch.
+LOCAL_STATE: Final = {
+    "spark.sql.streaming.checkpointFileManagerClass": (
+        "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+    )
+}
 
 _DELTA: Final = {
     "spark.databricks.delta.snapshotPartitions": "2",

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.types import StructType
 
-from streaming import kafka, published
+from streaming import kafka, opaque, published
 from streaming.config import Config, Events, Labels, interval
 from streaming.decode import META, PROBLEM, decode, field_column
 from streaming.files import Folder
@@ -153,6 +153,10 @@ def publish(learning: Sequence[Learning], snapshots: Sequence[Snapshot], config:
     """Write the weights file for these states; learners that know nothing yet are left out."""
     weights = {}
     for learner, snapshot in zip(learning, snapshots, strict=True):
+        if learner.name in opaque.names(config.learners):
+            if snapshot.meta.version is not None:
+                opaque.publish(state, learner.name, snapshot.meta.version, learner.state_of(snapshot))
+            continue
         found = learner.weights(snapshot)
         if found is not None and found.finite and snapshot.meta.version is not None:
             weights[learner.name] = (snapshot.meta.version, found)

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.types import StructType
 
-from streaming import kafka, published
+from streaming import kafka, opaque, published
 from streaming.config import Config, interval
 from streaming.decode import META, PROBLEM, decode, field_column
 from streaming.models.base import Model
@@ -37,7 +37,11 @@ def score(records: DataFrame, config: Config, schema: StructType, model: Model, 
         assert weights is not None
         # A join on a constant would be planned as a nested loop, which real-time mode refuses; `topic` is a real column.
         joined = scored.join(F.broadcast(weights), F.col(f"{META}.topic") == F.col("_topic"), "left")
-        scored = published.score(joined, [learner.name for learner in config.learners])
+        by_python = opaque.names(config.learners)
+        scored = published.score(joined, [learner.name for learner in config.learners if learner.name not in by_python])
+        if by_python:
+            unjoined = scored.drop("_topic", "_learners")
+            scored = opaque.score(unjoined, [learner for learner in config.learners if learner.name in by_python], config.state)
     return encode(scored, config, schema)
 
 

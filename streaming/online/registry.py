@@ -29,6 +29,10 @@ LEARNERS: Final[dict[tuple[str, str | None], tuple[type[Any], dict[str, Any]]]] 
 }
 
 
+#: Algorithms that have no weights: their state is a program of its own, which only Python can run.
+OPAQUE: Final = frozenset({"river"})
+
+
 def make(algorithm: str, params: Mapping[str, Any]) -> Learner[Any, Any]:
     """The learner called `algorithm` with `params`, of which `compat: mllib` chooses Spark's exact arithmetic.
 

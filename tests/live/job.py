@@ -10,7 +10,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ class Job:
     def kill(self) -> None:
         """SIGKILL to the job and its JVM, as a power cut would."""
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def stop(self) -> int:
@@ -64,6 +65,17 @@ class Job:
 
     def wait_exit(self) -> int:
         return self.process.wait(PATIENCE_S)
+
+    def supervised_until(self, true: Callable[[], Any], what: str) -> None:
+        """Wait as a supervisor would: a job that ends with "try again" is started again, with anything else the test ends."""
+
+        def look() -> bool:
+            if self.process.poll() is not None:
+                assert self.process.returncode == 75, f"exit code {self.process.returncode}: {self.text()[-3000:]}"
+                self.start().wait_started()
+            return bool(true())
+
+        wait_until(look, what)
 
     def text(self) -> str:
         return self.log.read_text() if self.log.exists() else ""

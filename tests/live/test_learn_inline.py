@@ -1,0 +1,92 @@
+"""Events that carry their own label, and a learner that only Python can score, with the job killed in between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import events
+import numpy as np
+import pytest
+from job import Job, read_all, send, write_config
+
+from streaming import config as cfg
+from streaming import versions
+from streaming.online.river import RiverState
+
+pytestmark = pytest.mark.timeout(900)
+
+N = 200
+
+
+@pytest.fixture
+def inline(tree: dict[str, Any], topics: Callable[..., str]) -> dict[str, Any]:
+    tree["events"]["schema"] += ", label DOUBLE"
+    tree["predictions"]["shadow_topic"] = topics(2)
+    tree["labels"] = {"field": "label", "max_delay": "10 minutes"}
+    tree["learners"] = [
+        {"name": "river", "algorithm": "river", "params": {"model": "linear_model.LogisticRegression"}, "window": 200},
+        {"name": "online", "algorithm": "logistic_regression", "params": {"mini_batch": 1}, "window": 200},
+    ]
+    tree["learn"] = {"trigger": "500 ms"}
+    return tree
+
+
+def event(number: int, *, labelled: bool) -> tuple[bytes, bytes]:
+    key, value = events.good(number)
+    fields = json.loads(value) | ({"label": float(number % 100 > 50)} if labelled else {})
+    return key, json.dumps(fields).encode()
+
+
+def newest(tree: dict[str, Any], name: str) -> Any:
+    one = versions.learner(cfg.parse(tree), name, lambda: pytest.fail("local state needs no Spark"))
+    return one, one.log.newest()
+
+
+def totals(tree: dict[str, Any]) -> set[int]:
+    return {found.meta.total if found else 0 for _, found in (newest(tree, name) for name in ("river", "online"))}
+
+
+def test_inline_labels_and_a_river_model(inline: dict[str, Any], tmp_path: Path) -> None:
+    servers, topic = inline["kafka"]["bootstrap_servers"], inline["events"]["topic"]
+    send(servers, topic, [event(i, labelled=True) for i in range(N)])
+    job = Job(write_config(tmp_path / "job.yaml", inline)).start()
+    try:
+        job.until(lambda: totals(inline) == {N}, "the first labels learned")
+        job.kill()
+        send(servers, topic, [event(i, labelled=i % 2 == 0) for i in range(N, 2 * N)])
+        job.start()
+        job.until(lambda: totals(inline) == {N + N // 2}, "the labels after the kill learned, each once")
+        # What is asked now is answered by the state that is in force, to the last bit.
+        send(servers, topic, [event(i, labelled=False) for i in range(2 * N, 2 * N + 10)])
+
+        def asked() -> dict[str, list[dict[str, Any]]]:
+            found: dict[str, list[dict[str, Any]]] = {"river": [], "online": []}
+            for record in read_all(servers, inline["predictions"]["shadow_topic"]):
+                answer = json.loads(record.value)
+                if _number(answer) >= 2 * N:
+                    found[answer["model"]].append(answer)
+            return found
+
+        job.until(lambda: all(len(found) == 10 for found in asked().values()), "the last events answered by both")
+        answers = asked()
+        one, snapshot = newest(inline, "river")
+        state: RiverState = one.state_of(snapshot)
+        for answer in answers["river"]:
+            assert answer["model_version"] == snapshot.meta.version
+            expected = one.learner.score(state, np.array([answer["features"]]))
+            assert answer["prediction"] == expected.prediction[0]
+            assert answer["probability"] == pytest.approx(expected.probability[0].tolist(), abs=1e-15)
+        assert all(answer["prediction"] in (0.0, 1.0) for answer in answers["online"])
+        assert job.stop() == 0
+    finally:
+        job.kill()
+    assert "Traceback" not in job.text()
+    assert "mode=microbatch" in job.text()
+
+
+def _number(answer: dict[str, Any]) -> int:
+    """Which event an answer is about: its milliseconds since the start."""
+    return int(answer["event_time"][20:23])

@@ -1,0 +1,56 @@
+"""Learners without weights: what Python answers on a DataFrame is what the learner itself answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from streaming import opaque, published
+from streaming.config import Learner
+from streaming.files import LocalFolder
+from streaming.online import registry
+
+SECTION = Learner.model_validate({"name": "tree", "algorithm": "river", "params": {"model": "tree.HoeffdingTreeClassifier"}})
+ROWS = [([1.0, 2.0], "x"), ([3.0, None], "y"), (None, "z"), ([1.0], "short"), ([0.5, 0.5], None)]
+
+
+@pytest.fixture(scope="module")
+def rows(spark: SparkSession) -> DataFrame:
+    return spark.createDataFrame(ROWS, "features ARRAY<DOUBLE>, other STRING")
+
+
+def answers(rows: DataFrame, folder: Path) -> list[dict[str, object] | None]:
+    found = opaque.score(rows, [SECTION], str(folder)).collect()
+    assert sorted(str(r["other"]) for r in found) == sorted(str(other) for _, other in ROWS)
+    by_other = {r["other"]: r[published.column("tree")] for r in found}
+    return [by_other[other] and by_other[other].asDict() for _, other in ROWS]
+
+
+def test_nothing_published_is_no_answer(rows: DataFrame, tmp_path: Path) -> None:
+    assert answers(rows, tmp_path) == [None] * 5
+
+
+def test_a_new_state_is_in_force_at_the_next_batch(rows: DataFrame, tmp_path: Path) -> None:
+    learner = registry.make(SECTION.algorithm, SECTION.params)
+    chance = np.random.default_rng(3)
+    X = chance.normal(size=(200, 2))
+    y = (X[:, 0] > 0).astype(float)
+    state = learner.init(2)
+    scored = opaque.score(rows, [SECTION], str(tmp_path))
+    for version in ("7", "8"):
+        state = learner.update(state, learner.summarize(state, X, y))
+        opaque.publish(LocalFolder(tmp_path), SECTION.name, version, state)
+        expected = learner.score(state, np.array([[1.0, 2.0], [0.5, 0.5]]))
+        found = answers(rows, tmp_path)
+        assert found[1:4] == [None, None, None]
+        for at, row in enumerate((found[0], found[4])):
+            assert row == {
+                "version": version,
+                "prediction": expected.prediction[at],
+                "probability": expected.probability[at].tolist(),
+            }
+        # The plan made before the first version reads the newest, too.
+        assert {r[published.column("tree")]["version"] for r in scored.collect() if r["other"] == "x"} == {version}
