@@ -16,6 +16,7 @@ import click
 
 from streaming import __version__, secrets
 from streaming import config as cfg
+from streaming.commands.batch import batch
 from streaming.errors import ConfigError, StateError, StreamingError
 
 if TYPE_CHECKING:
@@ -334,6 +335,9 @@ def demo(seconds: int, rate: int, home: Path) -> None:
     from streaming.demo import run
 
     sys.exit(run.demo(seconds=seconds, rate=rate, home=home))
+
+
+cli.add_command(batch)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

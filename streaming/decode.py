@@ -145,8 +145,7 @@ def decode(records: DataFrame, events: Events, parsed: StructType) -> DataFrame:
 
     stamp = F.col("r.timestamp") if events.time is None else event_time(at(events.time), _type(parsed, events.time))
     keyed = read.select("r", "text", "json", at(events.key).cast("string").alias("key"), stamp.alias("event_time"))
-    in_years = F.col("event_time").between(F.lit("0001-01-01").cast("timestamp"), F.lit("9999-12-31 23:59:59.999999").cast("timestamp"))
-    keyed = keyed.withColumn("event_time", F.when(in_years, F.col("event_time")))
+    keyed = keyed.withColumn("event_time", in_years(F.col("event_time")))
     meta = F.struct(
         *(F.col(f"r.{name}") for name in ("topic", "partition", "offset", "timestamp", "raw_key", "raw_value")), "key", "event_time"
     )
@@ -172,6 +171,12 @@ def event_time(value: Column, declared: DataType) -> Column:
     if isinstance(declared, StringType):
         return F.when(value.rlike(_ISO), value.try_cast("timestamp")).otherwise(_epoch(value.try_cast("double")))
     return _epoch(value.cast("double"))
+
+
+def in_years(time: Column) -> Column:
+    """`time`, or null outside the years 1 to 9999."""
+    known = time.between(F.lit("0001-01-01").cast("timestamp"), F.lit("9999-12-31 23:59:59.999999").cast("timestamp"))
+    return F.when(known, time)
 
 
 def _epoch(number: Column) -> Column:
@@ -203,16 +208,17 @@ def _problem(events: Events, parsed: StructType) -> Column:
     blank = F.col("key").isNull() | (F.trim("key") == "")
     no_time = f"{events.time} is missing or is neither ISO 8601 nor an epoch of the years 1 to 9999"
     return (
-        F.when(no_value, _say("null_value", "the record has no value (a tombstone)"))
-        .when(bad_text, _say("invalid_utf8", "the value is not UTF-8 text"))
-        .when(corrupt & not_json, _say("malformed_json", "the value is not JSON"))
-        .when(corrupt, _say("wrong_type", F.concat_ws(" ", F.lit("the value is not one JSON object of the event schema"), *wrong)))
-        .when(more, _say("malformed_json", "something stands behind the JSON object; expected one object in a record"))
-        .when(blank, _say("missing_key", f"the event has no {events.key}"))
-        .when(F.col("event_time").isNull(), _say("unparsable_time", no_time))
+        F.when(no_value, say("null_value", "the record has no value (a tombstone)"))
+        .when(bad_text, say("invalid_utf8", "the value is not UTF-8 text"))
+        .when(corrupt & not_json, say("malformed_json", "the value is not JSON"))
+        .when(corrupt, say("wrong_type", F.concat_ws(" ", F.lit("the value is not one JSON object of the event schema"), *wrong)))
+        .when(more, say("malformed_json", "something stands behind the JSON object; expected one object in a record"))
+        .when(blank, say("missing_key", f"the event has no {events.key}"))
+        .when(F.col("event_time").isNull(), say("unparsable_time", no_time))
     )
 
 
-def _say(reason: str, error: str | Column) -> Column:
+def say(reason: str, error: str | Column) -> Column:
+    """What is wrong with a record, STRUCT<reason, error>."""
     words = error if isinstance(error, Column) else F.lit(error)
     return F.struct(F.lit(reason).alias("reason"), words.alias("error"))

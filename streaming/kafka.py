@@ -58,6 +58,32 @@ def partitions(spark: SparkSession, kafka: config.Kafka, topics: Iterable[str]) 
         return found
 
 
+def offsets(spark: SparkSession, kafka: config.Kafka, topic: str, where: str | int) -> dict[int, int]:
+    """The offset of each partition at `where`: earliest, latest, or the first at or after a time (milliseconds since 1970).
+
+    A partition without a record that late gives its end. Empty when there is no such topic.
+    """
+    jvm = _jvm(spark)
+    spec = jvm.org.apache.kafka.clients.admin.OffsetSpec
+    n = partitions(spark, kafka, [topic]).get(topic, 0)
+    places = [jvm.org.apache.kafka.common.TopicPartition(topic, p) for p in range(n)]
+
+    def ask(admin: Any, at: Any) -> dict[int, int]:
+        wanted = jvm.java.util.HashMap()
+        for place in places:
+            wanted.put(place, at)
+        found = admin.listOffsets(wanted).all().get()
+        return {p: int(found.get(place).offset()) for p, place in enumerate(places)}
+
+    with _admin(spark, kafka) as admin:
+        if where == "earliest":
+            return ask(admin, spec.earliest())
+        ends = ask(admin, spec.latest())
+        if where == "latest":
+            return ends
+        return {p: ends[p] if found < 0 else found for p, found in ask(admin, spec.forTimestamp(int(where))).items()}
+
+
 def create_topics(
     spark: SparkSession, kafka: config.Kafka, wanted: Mapping[str, int], *, replication: int = -1, settings: Mapping[str, str] | None = None
 ) -> list[str]:

@@ -83,23 +83,23 @@ def default_lanes(config: Config) -> tuple[str, ...]:
 
 
 @contextmanager
-def session(config: Config) -> Iterator[SparkSession]:
-    """The Spark session of a job, with enough task slots for its lanes; stopped at the end."""
-    active = open_session(config)
+def session(config: Config, *, delta: bool = False) -> Iterator[SparkSession]:
+    """The Spark session of a job, with enough task slots for its lanes; stopped at the end. `delta`: Delta tables are read or written."""
+    active = open_session(config, delta=delta)
     try:
         yield active
     finally:
         stop_quietly(active)
 
 
-def open_session(config: Config, *, slots: int = preflight.LOCAL_SLOTS) -> SparkSession:
+def open_session(config: Config, *, slots: int = preflight.LOCAL_SLOTS, delta: bool = False) -> SparkSession:
     """Start Spark as the config wants it. Spark's own log goes to `state`/logs/spark.log when `state` is local."""
     target = Path(config.state.removeprefix("file://")) / "logs" / "spark.log" if files.is_local(config.state) else None
     if target is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
     master = config.spark.master or f"local[{slots}]"
     options = (spark.LOCAL_STATE if target is not None else {}) | config.spark.options
-    return spark.session(config.name, master=master, options=options, delta=config.store.kind == "delta", log=target)
+    return spark.session(config.name, master=master, options=options, delta=delta or config.store.kind == "delta", log=target)
 
 
 def stop_quietly(active: SparkSession) -> None:
