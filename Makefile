@@ -1,7 +1,7 @@
 # Everything here sets up what it needs by itself: no root, no Docker. Only Python 3.11 or newer and Java 17 must be there.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo check lock campaign bench clean
+.PHONY: help setup test browser demo check lock campaign bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,8 +16,11 @@ help: ## Show the targets
 setup: $(READY) ## Make .venv with the locked packages and fetch the pinned jars (once; a few minutes)
 	@$(BIN)/python -m streaming.jars
 
-test: setup ## Run all tests: unit, Spark, and live against a real broker and real databases
+test: setup browser ## Run all tests: unit, Spark, and live against a real broker and real databases
 	$(BIN)/pytest -m "not campaign"
+
+browser: # A browser for the tests of the web page, where this machine lets us have one
+	@bash scripts/browser.sh
 
 demo: setup ## Run the whole service on this machine with generated events
 	$(BIN)/streaming demo

@@ -16,6 +16,7 @@ import click
 
 from streaming import __version__, secrets
 from streaming import config as cfg
+from streaming.commands.api import api
 from streaming.commands.batch import batch
 from streaming.errors import ConfigError, StateError, StreamingError
 
@@ -337,7 +338,8 @@ def demo(seconds: int, rate: int, home: Path) -> None:
     sys.exit(run.demo(seconds=seconds, rate=rate, home=home))
 
 
-cli.add_command(batch)
+for command in (batch, api):
+    cli.add_command(command)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -27,8 +27,8 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from streaming.config import Events
 from streaming.errors import ConfigError
+from streaming.sections import Events
 
 #: Where a row came from, and the column that says what is wrong with it; every other column is the event's own.
 META: Final = "_event"

@@ -15,21 +15,22 @@ from typing import Any, Final
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming import config, secrets
+from streaming import secrets
 from streaming.errors import BrokerUnavailable, ConfigError, EnvironmentFailure, StreamingError
+from streaming.sections import Kafka
 
 #: How long the broker may take to answer a question.
 ANSWER_WITHIN_MS: Final = 15_000
 
 
-def spark_options(kafka: config.Kafka) -> dict[str, str]:
+def spark_options(kafka: Kafka) -> dict[str, str]:
     """The broker's address and the client options, as Spark's Kafka source and sink take them."""
     return {"kafka.bootstrap.servers": kafka.bootstrap_servers} | {f"kafka.{key}": value for key, value in kafka.plain_options().items()}
 
 
 def read(
     spark: SparkSession,
-    kafka: config.Kafka,
+    kafka: Kafka,
     topic: str,
     *,
     starting: str = "earliest",
@@ -44,7 +45,7 @@ def read(
     return reader.load()
 
 
-def partitions(spark: SparkSession, kafka: config.Kafka, topics: Iterable[str]) -> dict[str, int]:
+def partitions(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> dict[str, int]:
     """The number of partitions of each topic that exists; a missing topic is not in the answer."""
     with _admin(spark, kafka) as admin:
         described = admin.describeTopics(_java_list(spark, topics)).topicNameValues()
@@ -58,7 +59,7 @@ def partitions(spark: SparkSession, kafka: config.Kafka, topics: Iterable[str]) 
         return found
 
 
-def offsets(spark: SparkSession, kafka: config.Kafka, topic: str, where: str | int) -> dict[int, int]:
+def offsets(spark: SparkSession, kafka: Kafka, topic: str, where: str | int) -> dict[int, int]:
     """The offset of each partition at `where`: earliest, latest, or the first at or after a time (milliseconds since 1970).
 
     A partition without a record that late gives its end. Empty when there is no such topic.
@@ -85,7 +86,7 @@ def offsets(spark: SparkSession, kafka: config.Kafka, topic: str, where: str | i
 
 
 def create_topics(
-    spark: SparkSession, kafka: config.Kafka, wanted: Mapping[str, int], *, replication: int = -1, settings: Mapping[str, str] | None = None
+    spark: SparkSession, kafka: Kafka, wanted: Mapping[str, int], *, replication: int = -1, settings: Mapping[str, str] | None = None
 ) -> list[str]:
     """Create the topics (name -> partitions) that are missing; returns their names. Replication -1: the broker's default.
 
@@ -117,7 +118,7 @@ class Tail:
 
     consumer: Any
     jvm: Any
-    kafka: config.Kafka
+    kafka: Kafka
 
     def ends(self, topic: str) -> dict[int, int]:
         """The next offset of each partition of the topic. BrokerUnavailable when nobody answers within three seconds."""
@@ -158,7 +159,7 @@ class Tail:
         return found
 
 
-def tail(spark: SparkSession, kafka: config.Kafka) -> Tail:
+def tail(spark: SparkSession, kafka: Kafka) -> Tail:
     """A connection that answers where topics end."""
     jvm = _jvm(spark)
     properties = _properties(jvm, kafka)
@@ -173,7 +174,7 @@ def tail(spark: SparkSession, kafka: config.Kafka) -> Tail:
 
 
 @contextmanager
-def _admin(spark: SparkSession, kafka: config.Kafka) -> Iterator[Any]:
+def _admin(spark: SparkSession, kafka: Kafka) -> Iterator[Any]:
     jvm = _jvm(spark)
     with _explained(kafka):
         admin = jvm.org.apache.kafka.clients.admin.AdminClient.create(_properties(jvm, kafka))
@@ -184,14 +185,14 @@ def _admin(spark: SparkSession, kafka: config.Kafka) -> Iterator[Any]:
 
 
 @contextmanager
-def _explained(kafka: config.Kafka) -> Iterator[None]:
+def _explained(kafka: Kafka) -> Iterator[None]:
     try:
         yield
     except Py4JJavaError as error:
         raise explain(error, kafka) from error
 
 
-def explain(error: Py4JJavaError, kafka: config.Kafka) -> StreamingError:
+def explain(error: Py4JJavaError, kafka: Kafka) -> StreamingError:
     """The error of a Kafka client in this project's words: what a restart can mend and what it cannot, by its class."""
     causes = _causes(error)
     where, message = kafka.bootstrap_servers, secrets.redact(_message(error))
@@ -217,7 +218,7 @@ def _jvm(spark: SparkSession) -> Any:
     return jvm
 
 
-def _properties(jvm: Any, kafka: config.Kafka) -> Any:
+def _properties(jvm: Any, kafka: Kafka) -> Any:
     properties = jvm.java.util.Properties()
     for key, value in ({"bootstrap.servers": kafka.bootstrap_servers} | kafka.plain_options()).items():
         properties.put(key, value)

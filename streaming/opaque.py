@@ -18,10 +18,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
 
 from streaming import published
-from streaming.config import Learner as Section
 from streaming.files import Folder
 from streaming.online import registry
 from streaming.online.base import Array, Learner, pack, unpack
+from streaming.sections import Learner as Section
 
 _FOLDER: Final = "states"
 

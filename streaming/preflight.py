@@ -18,6 +18,7 @@ from streaming.lanes import learn
 from streaming.learning import Learning, open_learners
 from streaming.models.base import Model
 from streaming.online.weights import Weights
+from streaming.sections import SavedModel, seconds
 from streaming.stores.base import Store
 
 #: Task slots of a local session, unless the topic has more partitions than this leaves room for.
@@ -116,8 +117,6 @@ def _schema(ready: Ready) -> str:
 
 def _model(ready: Ready) -> str:
     section = ready.config.model
-    if section.format not in registry.MODELS:
-        raise ConfigError(f"{ready.source}: model.format: unknown format {section.format!r}; valid: {', '.join(sorted(registry.MODELS))}")
     ready.model = cast(Model, registry.load(section.format, registry.MODELS).load(section, ready.spark))
     return f"{section.name} version {section.version}, format {section.format}, vetted"
 
@@ -146,7 +145,7 @@ def _mode(ready: Ready) -> str:
         raise ConfigError(f"{ready.source}: score.mode: realtime is not possible: {why_not}; set score.mode: microbatch")
     else:
         ready.mode = "microbatch"
-    if ready.mode == "realtime" and ready.config.score.trigger is not None and cfg.seconds(ready.config.score.trigger) < 5:
+    if ready.mode == "realtime" and ready.config.score.trigger is not None and seconds(ready.config.score.trigger) < 5:
         raise ConfigError(
             f"{ready.source}: score.trigger: got {ready.config.score.trigger}; real-time mode commits at most every 5 seconds"
         )
@@ -227,7 +226,7 @@ def _warm(ready: Ready, where: str) -> Weights:
     """The weights a learner starts from: of the saved pipeline's own last stage, or of a fitted model at a URI."""
     from streaming.models import sparkml, weights
 
-    section = ready.config.model if where == "model" else cfg.SavedModel(name="warm-start", version="0", uri=where)
+    section = ready.config.model if where == "model" else SavedModel(name="warm-start", version="0", uri=where)
     return weights.of_stage(sparkml.last_stage(sparkml.load(section, ready.spark)))
 
 

@@ -19,6 +19,10 @@ STORES: Final = {
 #: model format -> (module, extra that installs what it needs)
 MODELS: Final = {
     "spark": ("streaming.models.sparkml", ""),
+    "sklearn": ("streaming.models.sklearn", "sklearn"),
+    "onnx": ("streaming.models.onnx", "onnx"),
+    "pmml": ("streaming.models.pmml", "pmml"),
+    "mlflow": ("streaming.models.mlflow", "mlflow"),
 }
 
 

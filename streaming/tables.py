@@ -13,9 +13,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, NullType, StringType, StructType
 
-from streaming.config import Events
 from streaming.decode import META, PROBLEM, event_time, field, in_years, say
 from streaming.errors import ConfigError
+from streaming.sections import Events
 
 #: The values as they stood, of the columns that had to be cast; only a rejected row shows them.
 ORIGINAL: Final = "_original"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from streaming import files, kafka, published
+from streaming import files, kafka, opaque, published
 from streaming.config import Config
 from streaming.errors import ConfigError, StateError
 from streaming.lanes import learn
@@ -54,8 +54,12 @@ def rollback(config: Config, name: str, *, to: str | None, spark: Session) -> Sn
         raise StateError(f"learner {name}: is not frozen; to take back a version name it: streaming rollback CONFIG {name} --to VERSION")
     one.log.ask(Command(uuid.uuid4().hex, to))
     state = files.folder(config.state, spark)
+    if target.meta.version is None:
+        return target
     weights = one.weights(target)
-    if weights is not None and target.meta.version is not None:
+    if name in opaque.names(config.learners):
+        opaque.publish(state, name, target.meta.version, one.state_of(target))
+    elif weights is not None:
         published.publish(state, config.events.topic, published.read(state) | {name: (target.meta.version, weights)})
     return target
 

@@ -70,13 +70,13 @@ def check_outputs_have_their_types(model: Model, events: DataFrame) -> None:
 
 
 def check_scores_good_rows(model: Model, events: DataFrame) -> None:
-    """Every row of `events` gets a finite prediction and no error; probabilities sum to 1."""
+    """Every row of `events` gets a finite prediction and no error; probabilities sum to 1, as float32 knows it."""
     for row in _scored(model, events):
         assert row["error"] is None, f"error {row['error']}"
         assert row["prediction"] is not None, "prediction is null"
         assert math.isfinite(row["prediction"]), f"prediction {row['prediction']}"
         if row["probability"] is not None:
-            assert abs(sum(row["probability"]) - 1) < 1e-9, f"probability {row['probability']}"
+            assert abs(sum(row["probability"]) - 1) < 1e-6, f"probability {row['probability']}"
 
 
 def check_is_lazy(model: Model, events: DataFrame) -> None:

@@ -19,6 +19,7 @@ from streaming import config as cfg
 from streaming.demo import quality
 from streaming.demo.audience import Seen
 from streaming.demo.traffic import Sent
+from streaming.sections import SqliteStore
 
 #: Without a terminal a line every so often is enough.
 _PLAIN_EVERY_S = 5.0
@@ -150,7 +151,7 @@ def _examples(stored: Mapping[str, tuple[str, float, str]]) -> Table:
 
 
 def _next(screen: Console, config: cfg.Config, stored: Mapping[str, object]) -> None:
-    assert isinstance(config.store, cfg.SqliteStore)
+    assert isinstance(config.store, SqliteStore)
     customer = min(stored, default="…")
     screen.print("\n[bold]What to type next[/bold] [dim](the commands are in .venv/bin)[/dim]")
     for command, why in (

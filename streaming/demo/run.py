@@ -25,6 +25,7 @@ from streaming.demo.audience import Seen, watch
 from streaming.demo.traffic import Sent, Topics, produce
 from streaming.embedded.broker import running_broker
 from streaming.errors import EnvironmentFailure, TransientError
+from streaming.sections import SqliteStore
 
 CONFIG: Final = Path("conf") / "demo.yaml"
 _TRAINING_ROWS: Final = 20_000
@@ -188,7 +189,7 @@ def _agrees(config: cfg.Config, seen: Seen) -> bool:
 
 def _stored(config: cfg.Config) -> dict[str, tuple[str, float, str]]:
     """What the store holds: customer -> (event_id, prediction, probability)."""
-    assert isinstance(config.store, cfg.SqliteStore)
+    assert isinstance(config.store, SqliteStore)
     if not Path(config.store.path).exists():
         return {}
     with contextlib.closing(sqlite3.connect(f"file:{config.store.path}?mode=ro", uri=True, timeout=10)) as connection:

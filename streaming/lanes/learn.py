@@ -17,11 +17,12 @@ from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.types import StructType
 
 from streaming import kafka, opaque, published
-from streaming.config import Config, Events, Labels, interval
+from streaming.config import Config
 from streaming.decode import META, PROBLEM, decode, field_column
 from streaming.files import Folder
 from streaming.learning import Learning, Rejected, Taught, teach
 from streaming.records import PREDICTION, TIMESTAMP_FORMAT, rejected_headers
+from streaming.sections import Events, Labels, interval
 from streaming.state import Snapshot
 from streaming.summaries import ROWS, Job, summarize
 

@@ -13,10 +13,11 @@ from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.types import StructType
 
 from streaming import kafka, opaque, published
-from streaming.config import Config, interval
+from streaming.config import Config
 from streaming.decode import META, PROBLEM, decode, field_column
 from streaming.models.base import Model
 from streaming.records import PREDICTION, TIMESTAMP_FORMAT, rejected_headers
+from streaming.sections import interval
 
 LANE: Final = "score"
 

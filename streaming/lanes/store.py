@@ -13,8 +13,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming import kafka
-from streaming.config import Config, interval
+from streaming.config import Config
 from streaming.records import NEWEST, PREDICTION, STORED, TIMESTAMP_FORMAT, rejected_headers
+from streaming.sections import interval
 from streaming.stores.base import Store
 
 LANE: Final = "store"

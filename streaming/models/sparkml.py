@@ -18,7 +18,6 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, DoubleType, NullType, StringType, StructType
 
-from streaming.config import SavedModel
 from streaming.errors import ModelError
 from streaming.models import stages as described
 from streaming.models.base import OUTPUTS
@@ -26,6 +25,7 @@ from streaming.models.guard import FAILED, OWN, Guard, first_failure, is_vector,
 from streaming.models.match import mismatches
 from streaming.models.stages import Kind, Stage
 from streaming.models.vet import vet
+from streaming.sections import SavedModel
 
 log = logging.getLogger(__name__)
 

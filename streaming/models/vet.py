@@ -9,10 +9,10 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from streaming.config import SavedModel
 from streaming.errors import ModelError
 from streaming.models import manifest, stages
 from streaming.models.stages import Stage
+from streaming.sections import SavedModel
 
 _PACKAGES: Final = ("feature", "classification", "regression", "clustering")
 #: Spark's transformers that need no fitting. Everything else that may be loaded is called ...Model.

@@ -23,10 +23,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import tuple_row
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming import config
 from streaming.errors import StoreError, StoreUnavailable
 from streaming.records import NEWEST, STORED
 from streaming.secrets import redact
+from streaming.sections import PostgresStore as Section
 from streaming.stores.base import mismatches
 from streaming.stores.partitions import write_partitions
 
@@ -55,7 +55,7 @@ _CONNECT_S: Final = 10
 _TRANSIENT: Final = ("08", "40", "53", "55", "57", "58", "25006")
 
 
-def open(section: config.PostgresStore, spark: SparkSession) -> PostgresStore:
+def open(section: Section, spark: SparkSession) -> PostgresStore:
     """The store that the configuration names. Does not connect yet."""
     return PostgresStore(dsn=section.dsn.get_secret_value(), table=section.table)
 

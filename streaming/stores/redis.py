@@ -25,10 +25,10 @@ import pyarrow as pa
 import redis
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming import config
 from streaming.errors import StoreError, StoreUnavailable
 from streaming.records import STORED
 from streaming.secrets import redact
+from streaming.sections import RedisStore as Section
 from streaming.stores.base import doubles_text, iso_column, time_of
 from streaming.stores.partitions import write_partitions
 
@@ -56,7 +56,7 @@ _TRANSIENT: Final = ("OOM", "BUSY", "LOADING", "READONLY", "MASTERDOWN", "MISCON
 _SECONDS: Final = 30
 
 
-def open(section: config.RedisStore, spark: SparkSession) -> RedisStore:
+def open(section: Section, spark: SparkSession) -> RedisStore:
     """The store that the configuration names. Does not connect yet."""
     return RedisStore(url=section.url.get_secret_value(), prefix=section.prefix)
 

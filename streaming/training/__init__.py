@@ -16,8 +16,8 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from streaming.config import SavedModel, Train
 from streaming.errors import ConfigError
+from streaming.sections import SavedModel, Train
 from streaming.training import labels, pipeline, publish, quality, table
 from streaming.training.algorithms import ALGORITHMS
 

@@ -21,6 +21,7 @@ from streaming import batch, inputs
 from streaming import config as cfg
 from streaming.errors import ConfigError, StateError
 from streaming.inputs import Source
+from streaming.sections import Kafka
 
 SCHEMA = "id STRING, at STRING, plan STRING, minutes DOUBLE, calls INT"
 N = 60
@@ -211,7 +212,7 @@ def test_a_range_of_the_topic(spark: SparkSession, config: cfg.Config, tmp_path:
         )
     producer.flush()
     producer.close()
-    changed = {"kafka": cfg.Kafka(bootstrap_servers=broker.bootstrap_servers), "events": config.events.model_copy(update={"topic": topic})}
+    changed = {"kafka": Kafka(bootstrap_servers=broker.bootstrap_servers), "events": config.events.model_copy(update={"topic": topic})}
     live = config.model_copy(update=changed)
     report = batch.run(live, Source("kafka"), str(tmp_path / "all"), spark)
     assert (report.rows, report.rejected) == (N, 1)

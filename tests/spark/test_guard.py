@@ -19,11 +19,11 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, StructField, StructType
 
 from streaming.checks import model as contract
-from streaming.config import SavedModel
 from streaming.errors import ModelError
 from streaming.models import sparkml
 from streaming.models.guard import Guard
 from streaming.models.stages import Stage
+from streaming.sections import SavedModel
 
 STAGE = Stage(0, "org.elsewhere.Custom", "custom", ("x",), ("y",), {})
 

@@ -9,9 +9,9 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming import opaque, published
-from streaming.config import Learner
 from streaming.files import LocalFolder
 from streaming.online import registry
+from streaming.sections import Learner
 
 SECTION = Learner.model_validate({"name": "tree", "algorithm": "river", "params": {"model": "tree.HoeffdingTreeClassifier"}})
 ROWS = [([1.0, 2.0], "x"), ([3.0, None], "y"), (None, "z"), ([1.0], "short"), ([0.5, 0.5], None)]

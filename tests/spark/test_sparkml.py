@@ -16,10 +16,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, NullType
 
 from streaming.checks.model import MODEL_CHECKS
-from streaming.config import SavedModel
 from streaming.errors import ModelError
 from streaming.models import sparkml
 from streaming.models.match import missing
+from streaming.sections import SavedModel
 
 SCHEMA = "id INT, contract STRING, internet STRING, tenure INT, charges DOUBLE"
 NAN, INF = math.nan, math.inf

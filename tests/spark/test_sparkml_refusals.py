@@ -12,9 +12,9 @@ from pyspark.ml import Pipeline, PipelineModel, classification, recommendation
 from pyspark.ml import feature as ft
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming.config import SavedModel
 from streaming.errors import ModelError
 from streaming.models import manifest, sparkml
+from streaming.sections import SavedModel
 
 SQL = "SELECT *, x * 2 AS double_x FROM __THIS__"
 

@@ -10,6 +10,7 @@ import pytest
 
 from streaming import config, secrets
 from streaming.errors import ConfigError
+from streaming.sections import seconds
 
 TREE: dict[str, Any] = {
     "name": "churn",
@@ -156,13 +157,13 @@ def test_a_configuration_cannot_be_changed() -> None:
      ("1 day", 86400.0), (" 0 seconds ", 0.0)],
 )  # fmt: skip
 def test_durations(text: str, expected: float) -> None:
-    assert config.seconds(text) == expected
+    assert seconds(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "5", "seconds", "-1 s", "1 month", "1 s 2", "1e3 s"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="number and a unit"):
-        config.seconds(text)
+        seconds(text)
 
 
 def test_the_environment_is_put_in_everywhere_and_kept_secret(monkeypatch: pytest.MonkeyPatch) -> None:

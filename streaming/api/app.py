@@ -1,0 +1,149 @@
+"""The application: every route, behind one gate, over models and a store that are handed in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI, Request
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from streaming import __version__, secrets
+from streaming.api import describe, routes, routes_v2
+from streaming.api.gate import Gate
+from streaming.api.lane import Lane
+from streaming.api.metrics import Metrics
+from streaming.api.replies import Refusal, reply
+from streaming.api.routes import Lookup
+from streaming.api.served import Models
+from streaming.errors import StreamingError
+from streaming.sections import Api, seconds
+
+log: Final = logging.getLogger(__name__)
+
+PAGE: Final = Path(__file__).parent / "page"
+#: Everything the page needs comes from here, and nothing may run that does not stand in a file of it.
+_CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+)
+#: How long the store's last answer counts, so that probes cannot wear it out.
+_STORE_S: Final = 2.0
+#: A key that nobody has: what counts is that the store answers.
+_PROBE_KEY: Final = "readiness probe"
+
+
+def create_app(models: Models, store: Lookup | None, settings: Api, *, no_store: str = "no store is configured") -> FastAPI:
+    """The application. `no_store` is the answer to lookups when `store` is None. While it runs it watches for new versions."""
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def watching(app: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(watch(models, metrics, seconds(settings.watch)))
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    app = FastAPI(
+        title="Scoring service",
+        version=__version__,
+        description="Predictions of saved models. Send the token as `Authorization: Bearer TOKEN`.",
+        lifespan=watching,
+        docs_url=None,
+        redoc_url=None,
+    )
+    predict = routes.predictor(models, settings, metrics)
+    app.add_middleware(Lane, predict=predict)
+    app.add_middleware(Gate, settings=settings, metrics=metrics)
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _broken)
+    app.include_router(routes.router(models, store, settings, metrics, predict=predict, no_store=no_store))
+    app.include_router(routes_v2.router(models, settings, metrics))
+    answers = _Store(store)
+
+    @app.get("/healthz", **describe.HEALTH)
+    async def healthz() -> Response:
+        """200 while the process answers."""
+        return reply({"healthy": True})
+
+    @app.get("/readyz", **describe.READY)
+    async def readyz() -> Response:
+        """200 while the models are loaded and the store answers."""
+        words = await answers.words()
+        versions = {served.name: served.version for served in models.all()}
+        return reply({"ready": words in {"ok", "none"}, "models": versions, "store": words}, status=200 if words in {"ok", "none"} else 503)
+
+    @app.get("/metrics", response_model=None, tags=["Health"], response_class=Response)
+    async def metrics_() -> Response:
+        """Counters in Prometheus' text format."""
+        return Response(metrics.text(models.all()), media_type=CONTENT_TYPE_LATEST)
+
+    document = describe.with_names(app.openapi(), models)
+    app.openapi = lambda: document  # type: ignore[method-assign]
+    for path, file in {"/": "index.html", "/docs": "docs.html", "/favicon.ico": "icon.svg"}.items():
+        app.add_route(path, _page(file), include_in_schema=False)
+    app.mount("/page", StaticFiles(directory=PAGE))
+    return app
+
+
+async def watch(models: Models, metrics: Metrics, interval_s: float) -> None:
+    """Look for new versions for ever, and put them in force."""
+    while True:
+        await asyncio.sleep(interval_s)
+        for served in models.all():
+            try:
+                if await run_in_threadpool(models.pending, served.name):
+                    metrics.reloaded(await run_in_threadpool(models.refresh, served.name))
+            except (OSError, StreamingError) as unreadable:  # the next look may go better; the version in force answers on
+                log.warning("model=%s cannot look for a new version: %s", served.name, secrets.redact(str(unreadable)))
+
+
+class _Store:
+    """What the store last answered to a probe."""
+
+    def __init__(self, store: Lookup | None) -> None:
+        self._store, self._words, self._at = store, "none", -_STORE_S
+
+    async def words(self) -> str:
+        """ "ok", "none" when there is no store to ask, or that it does not answer; why stands in the log."""
+        if self._store is not None and time.monotonic() - self._at >= _STORE_S:
+            self._at = time.monotonic()
+            try:
+                await run_in_threadpool(self._store.get, _PROBE_KEY)
+                self._words = "ok"
+            except StreamingError as refused:
+                log.warning("the store does not answer: %s", secrets.redact(str(refused)))
+                self._words = "does not answer"
+        return self._words
+
+
+def _page(file: str):  # type: ignore[no-untyped-def]
+    async def page(request: Request) -> Response:
+        return FileResponse(PAGE / file, headers={"content-security-policy": _CSP, "x-frame-options": "DENY"})
+
+    return page
+
+
+async def _refused(request: Request, refusal: Exception) -> Response:
+    assert isinstance(refusal, Refusal)
+    return refusal.response()
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return reply({"error": str(error.detail).lower()}, status=error.status_code, headers=error.headers)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    return reply({"error": "something went wrong here; the service's log says what"}, status=500)

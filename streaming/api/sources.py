@@ -1,0 +1,143 @@
+"""Where the served model comes from: the configuration names it, a portable package holds it, Spark is not needed to read it.
+
+A Spark pipeline is made into a package once, by another process (`streaming package`), and kept in `api.cache` under the
+fingerprint of its files: the same files are never converted twice, and a changed model never meets an old package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlparse
+from uuid import uuid4
+
+from streaming import config as cfg
+from streaming import registry, secrets
+from streaming.api.served import Served
+from streaming.errors import ConfigError, ModelError
+from streaming.portable import package
+from streaming.portable.base import Scorer
+from streaming.sections import Api, SavedModel
+
+log: Final = logging.getLogger(__name__)
+
+#: model format -> (module that opens it without Spark, extra that installs what it needs)
+SCORERS: Final = {
+    "spark": ("streaming.portable.onnx", "onnx"),
+    "onnx": ("streaming.portable.onnx", "onnx"),
+    "sklearn": ("streaming.portable.sklearn", "sklearn"),
+}
+
+
+@dataclass(frozen=True)
+class ConfigSource:
+    """The model of a configuration file: a new version is a changed file, package or model folder."""
+
+    path: Path
+
+    def mark(self) -> str:
+        """Names, sizes and times of the files; those of a model on other machines are not looked at, only CONFIG is."""
+        try:
+            config = cfg.load(self.path)
+        except ConfigError as broken:
+            return f"{_stats(self.path)} {broken}"
+        return " ".join(map(_stats, (self.path, _watched(config))))
+
+    def load(self) -> Served:
+        """Read the configuration anew, then the model it names, packaging it first if need be."""
+        config = cfg.load(self.path)
+        settings = config.api
+        scorer, sha256 = open_scorer(config.model, settings, source=self.path)
+        return Served.of(
+            scorer,
+            name=config.model.name,
+            version=config.model.version,
+            outcome=settings.outcome,
+            entity=settings.entity,
+            example=settings.example,
+            sha256=sha256,
+        )
+
+
+def open_scorer(section: SavedModel, settings: Api, *, source: Path) -> tuple[Scorer, str | None]:
+    """The scorer of the model, and the sha256 of its files where it is known. StreamingError says what is missing or wrong."""
+    if section.format not in SCORERS:
+        raise ModelError(f"model.format: {section.format} cannot be served without Spark; formats that can: {', '.join(SCORERS)}")
+    module = registry.load(section.format, SCORERS)
+    if section.format == "sklearn":
+        found = package.read(section.uri).verified(section.sha256)
+        scorer: Scorer = module.open_sklearn(found, trust=section.trust, allow=section.allow_classes)
+        return scorer, found.sha256
+    if section.format == "onnx":
+        return module.open_onnx(section.uri, sha256=section.sha256), package.read(section.uri).sha256
+    if settings.package is not None:
+        return module.open_onnx(settings.package), package.read(settings.package).sha256
+    sha256 = fingerprint(section)
+    return module.open_onnx(str(packaged(section, Path(settings.cache), source=source))), sha256
+
+
+def fingerprint(section: SavedModel) -> str | None:
+    """The sha256 of the model's files: computed when they are on this machine, else as the configuration pins it."""
+    if not _is_local(section.uri):
+        return section.sha256
+    return package.read(section.uri).verified(section.sha256).sha256
+
+
+def packaged(section: SavedModel, cache: Path, *, source: Path) -> Path:
+    """The folder of the package of this Spark model; made by another process if it is not there. ModelError when that fails."""
+    key = fingerprint(section) or hashlib.sha256(f"{section.uri}\0{section.version}".encode()).hexdigest()
+    folder = cache / f"{section.name}-{key[:16]}"
+    if folder.is_dir():
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    partial = cache / f".{folder.name}-{uuid4().hex[:8]}"
+    log.info("model=%s version=%s is made into a package (once): %s", section.name, section.version, folder)
+    command = [sys.executable, "-m", "streaming", "package", str(source), "--out", str(partial)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0 or not partial.is_dir():
+        said = done.stderr.strip()
+        why = said.rpartition("error: ")[2] if "error: " in said else "\n".join(said.splitlines()[-5:]) or "it said nothing"
+        words = f"{section.uri}: no package could be made of this model (exit code {done.returncode}): {why}"
+        raise ModelError(secrets.redact(words))
+    try:
+        partial.rename(folder)  # whole or not at all
+    except OSError:
+        if not folder.is_dir():  # otherwise another process was faster, with the same files
+            raise
+    return folder
+
+
+def _watched(config: cfg.Config) -> Path:
+    """What changes on this machine when there is a new version."""
+    settings = config.api
+    if settings.package is not None:
+        return Path(settings.package)
+    return _local_path(config.model.uri) if _is_local(config.model.uri) else Path()
+
+
+def _is_local(uri: str) -> bool:
+    return urlparse(uri).scheme in {"", "file"}
+
+
+def _local_path(uri: str) -> Path:
+    return Path(unquote(urlparse(uri).path)) if urlparse(uri).scheme else Path(uri)
+
+
+def _stats(path: Path) -> str:
+    """Name, size, time and number of each file; a file that vanishes meanwhile is a change as well."""
+    if path == Path():
+        return ""
+    lines = []
+    for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        try:
+            found = each.stat()
+        except OSError:
+            lines.append(f"{each} gone")
+            continue
+        lines.append(f"{each} {found.st_size} {found.st_mtime_ns} {found.st_ino}")
+    return " ".join(lines)
