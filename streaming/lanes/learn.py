@@ -48,9 +48,14 @@ def label_events(labels: Labels) -> Events:
 
 def answers(records: DataFrame, learners: Sequence[str]) -> DataFrame:
     """The learners' own prediction records: what each was shown (`features`) and what it answered."""
-    parsed = records.select(F.from_json(F.col("value").cast("string"), PREDICTION, {"timestampFormat": TIMESTAMP_FORMAT}).alias("p"))
-    p = parsed.select("p.*").where(F.col("model").isin(list(learners)) & F.col("features").isNotNull() & F.col("event_time").isNotNull())
-    return p.select(*(F.col(name) for name in PREDICTION.fieldNames()))
+    parsed = F.from_json(F.col("value").cast("string"), PREDICTION, {"timestampFormat": TIMESTAMP_FORMAT})
+
+    def theirs(p: Column) -> Column:
+        return p["model"].isin(list(learners)) & p["features"].isNotNull() & p["event_time"].isNotNull()
+
+    # An ordinary filter would be pushed below the projection, and every record parsed once for each column it asks for.
+    kept = records.select(F.explode(F.filter(F.array(parsed), theirs)).alias("p"))
+    return kept.select(*(F.col(f"p.{name}").alias(name) for name in PREDICTION.fieldNames()))
 
 
 def truth(records: DataFrame, labels: Labels, schema: StructType) -> DataFrame:
