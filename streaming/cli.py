@@ -18,6 +18,7 @@ from streaming import __version__, secrets
 from streaming import config as cfg
 from streaming.commands.api import api
 from streaming.commands.batch import batch
+from streaming.commands.convert import convert, package
 from streaming.errors import ConfigError, StateError, StreamingError
 
 if TYPE_CHECKING:
@@ -338,7 +339,7 @@ def demo(seconds: int, rate: int, home: Path) -> None:
     sys.exit(run.demo(seconds=seconds, rate=rate, home=home))
 
 
-for command in (batch, api):
+for command in (batch, api, convert, package):
     cli.add_command(command)
 
 

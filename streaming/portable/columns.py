@@ -116,21 +116,17 @@ def text(value: Any) -> str:
         return value
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
-    if isinstance(value, float | np.floating):
-        return (
-            java_double(float(value))
-            if not isinstance(value, np.float32)
-            else _java(float(value), repr(np.float32(value).item()), str(value))
-        )
-    return str(value)
+    if isinstance(value, np.float32):
+        return _java(float(value), str(value))
+    return java_double(float(value)) if isinstance(value, float | np.floating) else str(value)
 
 
 def java_double(value: float) -> str:
     """The number as Java's Double.toString spells it: the fewest digits that tell it from its neighbours, at least one after the point."""
-    return _java(value, repr(value), repr(value))
+    return _java(value, repr(value))
 
 
-def _java(value: float, _full: str, shortest: str) -> str:
+def _java(value: float, shortest: str) -> str:
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):

@@ -24,15 +24,11 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
 from streaming.errors import ModelError
 from streaming.portable import edge
 from streaming.portable.base import Columns, Kind, Scores
+from streaming.portable.onnx_tensors import Input, columns_of, outputs_of, probabilities_of, tensor_of
 
 #: Where a model that `streaming convert` made keeps what its scorer has to know, among its metadata.
 MANIFEST: Final = "streaming.manifest"
 
-#: Element type of a tensor -> the type NumPy knows it by.
-_NUMPY: Final = {
-    "double": np.float64, "float": np.float32, "float16": np.float16, "bool": np.bool_, "int64": np.int64, "int32": np.int32,
-    "int16": np.int16, "int8": np.int8, "uint64": np.uint64, "uint32": np.uint32, "uint16": np.uint16, "uint8": np.uint8,
-}  # fmt: skip
 #: What onnxruntime raises on a model, or on columns, that it cannot take.
 BROKEN: Final = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented, RuntimeException)
 
@@ -91,20 +87,6 @@ class PackageScorer(_Opened):
 
 
 @dataclass(frozen=True)
-class Input:
-    """One input of a bare model."""
-
-    name: str
-    kind: Kind
-    #: Tensor element type, by its ONNX name.
-    element: str
-    #: Number of dimensions of the tensor, 1 or 2.
-    rank: int
-    #: Elements in a row; 0: any number.
-    size: int
-
-
-@dataclass(frozen=True)
 class OnnxScorer(_Opened):
     """A bare .onnx file. Null numbers reach it as NaN where it reads floating point numbers; nothing else in it can be null."""
 
@@ -128,7 +110,7 @@ class OnnxScorer(_Opened):
         errors: list[str | None] = [None] * n
         feed = {}
         for column in self.read:
-            feed[column.name], bad = _tensor(column, values[column.name])
+            feed[column.name], bad = tensor_of(column, values[column.name])
             for row in np.flatnonzero(bad):
                 errors[row] = errors[row] or f"{column.name} is null or cannot be read as {column.element}"
         if n == 0:
@@ -153,7 +135,7 @@ class OnnxScorer(_Opened):
         return values
 
     def _scores(self, found: Sequence[Any], n: int, errors: list[str | None]) -> Scores:
-        probability, names = (None, ()) if self.probability is None else _probabilities(found[self.probability])
+        probability, names = (None, ()) if self.probability is None else probabilities_of(found[self.probability])
         if probability is not None:
             probability = probability[:n]
         answered = np.asarray(found[self.label]).reshape(-1)[:n]
@@ -231,8 +213,8 @@ def _open(uri: str, content: bytes) -> PackageScorer | OnnxScorer:
     inputs = session.get_inputs()
     if not inputs:
         raise ModelError(f"{uri}: the model has no inputs; it cannot score rows")
-    label, probability = _outputs(uri, session.get_outputs())
-    return OnnxScorer(uri, session, _columns(uri, inputs), label, probability, _declared(uri, details.get("classes")))
+    label, probability = outputs_of(uri, session.get_outputs())
+    return OnnxScorer(uri, session, columns_of(uri, inputs), label, probability, _declared(uri, details.get("classes")))
 
 
 def _declared(uri: str, classes: str | None) -> tuple[Any, ...]:
@@ -243,84 +225,6 @@ def _declared(uri: str, classes: str | None) -> tuple[Any, ...]:
     except ValueError as broken:
         raise ModelError(f"{uri}: the metadata 'classes' is no JSON list of labels: {broken}") from broken
     return tuple(found) if isinstance(found, list) else ()
-
-
-def _columns(uri: str, inputs: Sequence[Any]) -> tuple[Input, ...]:
-    found = []
-    for given in inputs:
-        element = given.type.removeprefix("tensor(").removesuffix(")")
-        rank, last = len(given.shape or ()), given.shape[-1] if given.shape else None
-        if not given.type.startswith("tensor(") or (element != "string" and element not in _NUMPY) or rank not in {1, 2}:
-            raise ModelError(
-                f"{uri}: input {given.name!r} is {given.type} of shape {given.shape}; expected a tensor of numbers or text, (n,) or (n, k)"
-            )
-        size = last if rank == 2 and isinstance(last, int) else 0
-        one = rank == 1 or size == 1
-        if element == "string" and not one:
-            raise ModelError(f"{uri}: input {given.name!r} is a matrix of text; expected one column of text an input")
-        kind: Kind = "text" if element == "string" else "number" if one else "vector"
-        found.append(Input(given.name, kind, element, rank, size))
-    return tuple(found)
-
-
-def _outputs(uri: str, outputs: Sequence[Any]) -> tuple[int, int | None]:
-    """Where the prediction and the probabilities stand: told by type and name, as scikit-learn, Spark and PyTorch exporters give them."""
-    names = [output.name.lower() for output in outputs]
-    maps = [i for i, output in enumerate(outputs) if output.type.startswith("seq(map(")]
-    called = [i for i, name in enumerate(names) if "probab" in name and outputs[i].type.startswith("tensor(")]
-    probability = next(iter([*maps, *called]), None)
-    rest = [i for i in range(len(outputs)) if i != probability and outputs[i].type.startswith("tensor(")]
-    named = [i for i in rest if names[i] in {"prediction", "label", "output_label", "variable", "predicted_label"}]
-    if not rest:
-        raise ModelError(f"{uri}: no output with a prediction; the outputs are {', '.join(names)}")
-    label = (named or rest)[0]
-    if probability is None and len(rest) == 2 and outputs[label].type in {"tensor(int64)", "tensor(string)"}:
-        # A classifier's second output of shape (n, classes) under some other name.
-        other = next(i for i in rest if i != label)
-        if outputs[other].type in {"tensor(float)", "tensor(double)"} and len(outputs[other].shape or ()) == 2:
-            probability = other
-    return label, probability
-
-
-def _tensor(column: Input, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """The column as the model reads it, and the rows in which it cannot."""
-    shape = values.shape if column.kind == "vector" else (len(values), 1) if column.rank == 2 else (len(values),)
-    if column.kind == "text":
-        bad = np.array([value is None or value != value for value in values], dtype=bool)
-        texts = np.array(["" if odd else edge.spelled(value) for value, odd in zip(values, bad, strict=True)], dtype=object)
-        return texts.reshape(shape), bad
-    wanted: np.dtype[Any] = np.dtype(_NUMPY[column.element])
-    numbers: NDArray[np.float64] = np.array(values, dtype=np.float64)
-    if wanted.kind == "f":
-        with np.errstate(over="ignore"):
-            tensor: NDArray[Any] = numbers.astype(wanted)
-        # A number that was finite and is not in the model's own precision is no number of the event's.
-        lost: NDArray[np.bool_] = np.isinf(tensor) & ~np.isinf(numbers)
-        return tensor.reshape(shape), np.logical_or.reduce(_rows(lost), axis=1)
-    fits: NDArray[np.bool_] = np.isfinite(numbers)
-    if wanted.kind in "iu":
-        bits, signed = 8 * wanted.itemsize, wanted.kind == "i"
-        low, high = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1)) if signed else (0.0, 2.0**bits)
-        fits &= (numbers >= low) & (numbers < high) & (numbers == np.trunc(numbers))
-    tensor = np.where(fits, numbers, 0.0).astype(wanted)
-    return tensor.reshape(shape), ~np.logical_and.reduce(_rows(fits), axis=1)
-
-
-def _rows(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return mask if mask.ndim == 2 else mask[:, None]
-
-
-def _probabilities(found: Any) -> tuple[NDArray[np.float64], tuple[Any, ...]]:
-    """A matrix of probabilities, and the classes if the model says them (ZipMap: a list of dicts)."""
-    if isinstance(found, list):
-        names = tuple(found[0]) if found else ()
-        return np.array([[row[name] for name in names] for row in found], dtype=np.float64).reshape(len(found), len(names)), names
-    matrix = np.array(found, dtype=np.float64)
-    if matrix.ndim == 1 or matrix.shape[-1] == 1:
-        # The probability of class 1 alone.
-        positive = matrix.reshape(-1)
-        return np.column_stack([1.0 - positive, positive]), ()
-    return matrix.reshape(len(matrix), -1), ()
 
 
 def first_line(error: BaseException) -> str:

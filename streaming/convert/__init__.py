@@ -1,0 +1,1 @@
+"""Saved models in forms that score without Spark, each compared with the original before anybody gets it."""

@@ -1,0 +1,180 @@
+"""A model as a folder that scores anywhere: Python, NumPy and onnxruntime, no Spark and no Java."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from streaming.convert import load, parity, rows
+from streaming.convert.converted import Converted
+from streaming.convert.load import Original
+from streaming.errors import ModelError
+from streaming.portable import columns as columns_of
+from streaming.portable import edge
+from streaming.portable.base import Columns, Scores
+from streaming.portable.onnx import BROKEN, MANIFEST, first_line
+from streaming.sections import SavedModel
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import SparkSession
+
+FORMAT: Final = "streaming-package"
+FORMAT_VERSION: Final = 1
+_VERSIONS: Final = ("numpy", "onnx", "onnxruntime", "pyspark", "scikit-learn", "skl2onnx", "streaming-scoring")
+
+
+@dataclass(frozen=True)
+class Portable:
+    """A portable form that has been compared with its original."""
+
+    content: bytes
+    manifest: Mapping[str, Any]
+    #: Generated rows first, then those of the user.
+    reports: Sequence[parity.Report]
+
+
+def build(section: SavedModel, spark: SparkSession | None, out: str | Path) -> Path:
+    """Write the model of `section` as a package at `out`, whole or not at all. Returns the folder.
+
+    The package is compared with the original on generated rows first. `spark` is needed for models of format spark
+    only. ModelError when the model has no portable form, when it answers otherwise, or when `out` exists.
+    """
+    return write(make(section, spark), out)
+
+
+def make(section: SavedModel, spark: SparkSession | None, *, data: pa.Table | None = None, n_rows: int = parity.ROWS) -> Portable:
+    """Convert the model and prove it on `n_rows` generated rows and on those of `data`. ModelError when it cannot be, or is not, equal."""
+    original = load.original(section, spark)
+    converted = original.convert()
+    bare = converted.model.SerializeToString()
+    described = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "name": section.name,
+        "version": section.version,
+        **converted.manifest(),
+        "source": {"format": section.format, "uri": section.uri, "sha256": original.sha256, "manifest": original.manifest},
+        "packages": _packages(),
+        "python": ".".join(map(str, sys.version_info[:3])),
+    }
+    # The proof is about what is shipped: the same bytes, scored by the same code.
+    try:
+        scorer = edge.Scorer.of(described, bare)
+    except BROKEN as refused:
+        raise ModelError(f"{section.uri}: onnxruntime cannot run the portable form: {first_line(refused)}") from refused
+    asked = [rows.generate(n_rows, converted.kinds, labels=converted.labels, sizes=converted.sizes, types=converted.types)]
+    if data is not None and data.num_rows:
+        asked.append(dict(columns_of.from_arrow(data, converted.kinds)))
+    reports = [_proven(section, original, converted, scorer, each) for each in asked]
+    described["parity"] = [{"rows": r.rows, "rejected": r.rejected, "largest": dict(r.largest), "tolerance": r.tolerance} for r in reports]
+    embedded = converted.model.metadata_props.add()
+    embedded.key, embedded.value = MANIFEST, json.dumps(described, default=str)
+    content = converted.model.SerializeToString()
+    return Portable(content, {**described, "sha256": hashlib.sha256(content).hexdigest()}, reports)
+
+
+def _proven(section: SavedModel, original: Original, converted: Converted, scorer: edge.Scorer, asked: Columns) -> parity.Report:
+    answers = scorer.score(asked)
+    portable = Scores(answers.prediction, answers.probability, answers.error)
+    found = parity.compare(original.score(asked, converted), portable, classes=converted.is_classifier, tolerance=original.tolerance)
+    return parity.demand(found, section.uri)
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in _VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write(portable: Portable, out: str | Path) -> Path:
+    """The folder `out`: model.onnx, MANIFEST.json, scorer.py, requirements.txt, README.md. Appears whole or not at all."""
+    target = Path(out)
+    if target.exists():
+        raise ModelError(f"{target}: exists; packages are never changed: give another --out, or remove it first")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        (partial / "model.onnx").write_bytes(portable.content)
+        (partial / "MANIFEST.json").write_text(json.dumps(portable.manifest, indent=2, default=str, ensure_ascii=False), encoding="utf-8")
+        shutil.copyfile(edge.__file__, partial / "scorer.py")
+        (partial / "requirements.txt").write_text(_requirements(portable.manifest), encoding="utf-8")
+        (partial / "README.md").write_text(_readme(portable.manifest), encoding="utf-8")
+        partial.chmod(0o755)
+        try:
+            partial.rename(target)
+        except OSError as taken:
+            raise ModelError(f"{target}: cannot be written: {taken.strerror}; give another --out") from taken
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _requirements(manifest: Mapping[str, Any]) -> str:
+    return "".join(f"{name}=={manifest['packages'][name]}\n" for name in ("numpy", "onnxruntime"))
+
+
+_EXAMPLE: Final[Mapping[str, Any]] = {"number": 1.0, "text": "text"}
+
+
+def _readme(manifest: Mapping[str, Any]) -> str:
+    def example(column: Mapping[str, Any]) -> Any:
+        if column["kind"] == "vector":
+            return [0.0] * int(column["size"])
+        return (column.get("labels") or [_EXAMPLE[column["kind"]]])[0]
+
+    row = json.dumps({column["name"]: example(column) for column in manifest["inputs"]}, ensure_ascii=False)
+    listed = "\n".join(f"| `{column['name']}` | {column['kind']} |" for column in manifest["inputs"])
+    classes = manifest["classes"]
+    meaning = (
+        f"the index of the class: {', '.join(f'{i} = {label}' for i, label in enumerate(classes))}"
+        if classes
+        else "the answer of the model"
+    )
+    return f"""# {manifest["name"]} {manifest["version"]}
+
+A model that needs Python 3.10 or newer, NumPy and onnxruntime, and nothing else.
+
+    python -m venv venv && venv/bin/pip install -r requirements.txt
+    echo '{row}' | venv/bin/python scorer.py
+
+One JSON object a line in, one a line out: `prediction` ({meaning}), `probability` where the model gives one, and
+`error`, which says why a row could not be scored. A field that is missing is null.
+
+    from scorer import Scorer
+    scorer = Scorer("path/of/this/folder")
+    scorer.score_rows([{{...}}])                          # rows
+    scorer.score({{"column": numpy_array, ...}})           # columns: NaN or None where null
+
+| column | kind |
+|---|---|
+{listed}
+
+`MANIFEST.json` says where the model comes from, and how far it agreed with the original. `scorer.py` refuses a
+`model.onnx` that is not the one of the manifest.
+"""
+
+
+def as_file(portable: Portable, out: str | Path) -> Path:
+    """The ONNX model alone as the file `out`; what its scorer has to know is among its metadata. Whole or not at all."""
+    target = Path(out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        partial.write_bytes(portable.content)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
