@@ -164,8 +164,12 @@ def fingerprint(config: Path) -> None:
     """Print the sha256 of the saved model, to pin it as model.sha256 in CONFIG."""
     from streaming import service
     from streaming.models import manifest
+    from streaming.portable import package as files
 
     loaded = cfg.load(config)
+    if loaded.model.format != "spark":
+        click.echo(files.read(loaded.model.uri).sha256)
+        return
     with service.session(loaded) as spark:
         click.echo(manifest.fingerprint(spark, loaded.model.uri))
 

@@ -98,7 +98,8 @@ def _bytes(uri: str) -> bytes | None:
     from pyarrow import fs
 
     if urlsplit(uri).scheme:
-        system, path = fs.FileSystem.from_uri(uri)
+        # Hadoop says s3a for what everybody else calls s3.
+        system, path = fs.FileSystem.from_uri(uri.replace("s3a://", "s3://", 1))
     else:
         system, path = fs.LocalFileSystem(), uri
     try:

@@ -17,6 +17,7 @@ from streaming.errors import ConfigError, EnvironmentFailure, StateError, Stream
 from streaming.lanes import learn
 from streaming.learning import Learning, open_learners
 from streaming.models.base import Model
+from streaming.models.sparkml import SparkModel
 from streaming.online.weights import Weights
 from streaming.sections import SavedModel, seconds
 from streaming.stores.base import Store
@@ -205,6 +206,10 @@ def _learners(ready: Ready) -> str:
     if not config.learners:
         return "none"
     assert config.labels is not None
+    if ready.model is not None and not isinstance(ready.model, SparkModel):
+        raise ConfigError(
+            f"{ready.source}: learners: a model of format {config.model.format} gives no features to learn from; use a Spark ML pipeline, or leave them out"
+        )
     if config.labels.topic is not None:
         ready.label_schema = decode.schema(ready.spark, learn.label_events(config.labels), source=f"{ready.source}: labels")
     elif ready.schema.fields and decode.field(ready.schema, str(config.labels.field)) is None:
@@ -259,6 +264,6 @@ CHECKS: Final = (
     Check("mode", _mode, ("model",), lane="score"),
     Check("task slots", _slots, ("broker and topics",)),
     Check("state", _state),
-    Check("learners", _learners, ("state",)),
+    Check("learners", _learners, ("state", "model")),
     Check("store", _store, lane="store"),
 )

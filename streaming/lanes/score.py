@@ -5,7 +5,7 @@ At least once: after a crash up to one trigger of events is scored again, and a 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -34,6 +34,8 @@ def score(records: DataFrame, config: Config, schema: StructType, model: Model, 
     there are learners.
     """
     scored = model.transform(decode(records, config.events, schema))
+    if model.runs_in_jvm:  # a plan with Python in it cannot be optimized twice
+        scored = optimized(scored)
     if config.learners:
         assert weights is not None
         # A join on a constant would be planned as a nested loop, which real-time mode refuses; `topic` is a real column.
@@ -44,6 +46,15 @@ def score(records: DataFrame, config: Config, schema: StructType, model: Model, 
             unjoined = scored.drop("_topic", "_learners")
             scored = opaque.score(unjoined, [learner for learner in config.learners if learner.name in by_python], config.state)
     return encode(scored, config, schema)
+
+
+def optimized(frame: DataFrame) -> DataFrame:
+    """The same frame, with Spark's optimizer run over it once: what it folds together now, it need not fold at every micro-batch."""
+    session: Any = frame.sparkSession._jsparkSession
+    jvm: Any = frame.sparkSession._jvm
+    analyzed: Any = frame._jdf.queryExecution().analyzed()
+    plan = session.sessionState().optimizer().execute(analyzed)
+    return DataFrame(jvm.org.apache.spark.sql.classic.Dataset.ofRows(session, plan), frame.sparkSession)
 
 
 def encode(scored: DataFrame, config: Config, schema: StructType) -> DataFrame:

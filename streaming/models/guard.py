@@ -148,6 +148,7 @@ class Guard:
         """
         catalyst = self._catalyst()
         legal, wrapped = None, False
+        child = self._lean(child) if stage.builtin else child
         if child.nullable() and not (stage.builtin and _name(child) == "ScalaUDF"):
             if stage.builtin and _null_on_null(child):
                 if not {str(a.name()) for a in _items(child.references().toSeq())} <= self.total:
@@ -158,6 +159,24 @@ class Guard:
         names = catalyst.NamedExpression
         attempt = catalyst.Alias(catalyst.TryEval(child), name, names.newExprId(), self._seq([]), self._none(), self._seq([]))
         return attempt, wrapped, legal
+
+    def _lean(self, expression: Any) -> Any:
+        """The same expression without encoders: each task would compile one for every function, which takes longer than a small batch.
+
+        A function of doubles, texts and vectors is served as well by Spark's converters, which need no compiling.
+        """
+        children = _items(expression.children())
+        lean = [self._lean(child) for child in children]
+        if any(new is not old for new, old in zip(lean, children, strict=True)):
+            expression = expression.withNewChildren(self._seq(lean))
+        if _name(expression) != "ScalaUDF":
+            return expression
+        simple = all(_plain(child.dataType()) for child in children)
+        encoders = self._seq([]) if simple else expression.inputEncoders()
+        return self._catalyst().ScalaUDF(
+            expression.function(), expression.dataType(), expression.children(), encoders, self._none(),
+            expression.udfName(), expression.nullable(), expression.udfDeterministic(),
+        )  # fmt: skip
 
     def _check(self, stage: Stage, rows: DataFrame, child: Any, name: str, legal: Column | None) -> tuple[Column, Column]:
         """When the attempt `name` failed, and the number of the failure, which says what is odd about the inputs, never their values."""
@@ -242,6 +261,11 @@ def _safe(expression: Any) -> bool:
         widened = str(expression.dataType().typeName()) == "double" and str(expression.child().dataType().typeName()) in _NUMBERS
         return widened and _safe(expression.child())
     return _name(expression) in _SAFE and all(_safe(child) for child in _items(expression.children()))
+
+
+def _plain(kind: Any) -> bool:
+    """True for the types of which a Spark ML function takes the plain Java value: no array becomes the wrong kind of sequence."""
+    return str(kind.typeName()) in _NUMBERS | {"string", "vector"}
 
 
 def _null_on_null(expression: Any) -> bool:

@@ -26,6 +26,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from usual import usual
 
 from streaming.checks.model import MODEL_CHECKS, check_null_never_raises, check_scores_good_rows
 from streaming.errors import ModelError
@@ -229,7 +230,7 @@ def opened(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
 
 @pytest.mark.parametrize("check", MODEL_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", usual(FORMATS, {"sklearn classifier", "onnx classifier", "pmml tree", "mlflow pyfunc"}))
 def test_contract(name: str, check: Callable[[Model, DataFrame], None], opened: Callable[[str], Model], events: DataFrame) -> None:
     check(opened(name), events)
 
