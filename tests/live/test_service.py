@@ -140,3 +140,37 @@ def test_postgres_is_restarted_under_load(tree: dict[str, Any], tmp_path: Path, 
         job.kill()
         producing.join()
     assert "Traceback" not in job.text()
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("mode", ["microbatch", "realtime"])
+def test_the_broker_goes_away_for_twenty_seconds(tree: dict[str, Any], tmp_path: Path, mode: str) -> None:
+    """The job sits it out, or leaves with "try again" and goes on when it is started again; nothing is lost."""
+    from kafka import KafkaAdminClient
+
+    from streaming.embedded.broker import EmbeddedBroker
+
+    tree["score"] = {"mode": mode} | ({"trigger": "5 seconds"} if mode == "realtime" else {})
+    own = EmbeddedBroker(tmp_path / "kafka")
+    own.start()
+    job = Job(write_config(tmp_path / "job.yaml", tree | {"kafka": {"bootstrap_servers": own.bootstrap_servers}}))
+    tree["kafka"] = {"bootstrap_servers": own.bootstrap_servers}
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=own.bootstrap_servers)
+        for topic in (tree["events"]["topic"], tree["predictions"]["topic"], tree["predictions"]["rejected_topic"]):
+            admin.create_topics({topic: {"num_partitions": 2, "replication_factor": 1}})
+        admin.close()
+        sent = events.mixed(2_000)
+        send(own.bootstrap_servers, tree["events"]["topic"], sent[:1_000])
+        job.start().wait_started()
+        job.until(lambda: len(outcome(own.bootstrap_servers, tree).predictions) > 100, "the job is at work")
+        own.kill()
+        time.sleep(20)
+        own.start()
+        send(own.bootstrap_servers, tree["events"]["topic"], sent[1_000:])
+        job.supervised_until(answered(tree, len(sent)), "all events answered")
+        check_balance(tree, sent)
+        assert job.stop() == 0
+    finally:
+        job.kill()
+        own.stop()
