@@ -85,21 +85,9 @@ class Bench:
             del tree["learners"], tree["labels"], tree["predictions"]["shadow_topic"]
         path = self.folder / "job.yaml"
         path.write_text(yaml.safe_dump(tree, sort_keys=False))
-        self._model(cfg.load(path), path)
+        train(self.home, cfg.load(path), self.folder)
         create_topics(self.servers, EVENTS, PREDICTIONS, REJECTED, SHADOW, LABELS)
         return path
-
-    def _model(self, config: cfg.Config, path: Path) -> None:
-        assert config.train is not None
-        settings, wanted = self.home / "model.settings", f"{config.train!r} {config.model!r} rows={_TRAINING_ROWS}"
-        if settings.exists() and settings.read_text() == wanted and Path(config.model.uri).exists():
-            return
-        print("training the churn pipeline (once)", flush=True)
-        self.home.mkdir(parents=True, exist_ok=True)
-        churn.write_training_table(config.train.data, _TRAINING_ROWS, seed=_SEED)
-        # In a process of its own, so that its JVM is gone before anything is measured.
-        subprocess.run([sys.executable, "-m", "streaming", "train", str(path), "--overwrite"], check=True)
-        settings.write_text(wanted)
 
     @contextmanager
     def job(self, path: Path, *lanes: str) -> Iterator[Job]:
@@ -150,6 +138,23 @@ def bench(home: Path) -> Iterator[Bench]:
             yield Bench(broker.bootstrap_servers, folder, home.absolute())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def train(home: Path, config: cfg.Config, folder: Path) -> None:
+    """Train the churn pipeline at `config.model.uri` if it is not there yet."""
+    assert config.train is not None
+    settings, wanted = home / "model.settings", f"{config.train!r} {config.model!r} rows={_TRAINING_ROWS}"
+    if settings.exists() and settings.read_text() == wanted and Path(config.model.uri).exists():
+        return
+    print("training the churn pipeline (once)", flush=True)
+    home.mkdir(parents=True, exist_ok=True)
+    churn.write_training_table(config.train.data, _TRAINING_ROWS, seed=_SEED)
+    path = folder / "train.yaml"
+    path.write_text(jars.conf_file("demo.yaml").read_text())
+    # In a process of its own, so that its JVM is gone before anything is measured.
+    environment = {**os.environ, "DEMO_BROKER": "localhost:1", "DEMO_HOME": str(home)}
+    subprocess.run([sys.executable, "-m", "streaming", "train", str(path), "--overwrite"], check=True, env=environment)
+    settings.write_text(wanted)
 
 
 def create_topics(servers: str, *names: str) -> None:

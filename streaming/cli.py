@@ -19,6 +19,8 @@ from streaming import config as cfg
 from streaming.commands.api import api
 from streaming.commands.batch import batch
 from streaming.commands.convert import convert, package
+from streaming.commands.explain import explain_prediction
+from streaming.commands.parity import parity
 from streaming.errors import ConfigError, StateError, StreamingError
 
 if TYPE_CHECKING:
@@ -343,7 +345,7 @@ def demo(seconds: int, rate: int, home: Path) -> None:
     sys.exit(run.demo(seconds=seconds, rate=rate, home=home))
 
 
-for command in (batch, api, convert, package):
+for command in (batch, api, convert, package, parity, explain_prediction):
     cli.add_command(command)
 
 

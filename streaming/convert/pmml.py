@@ -1,8 +1,8 @@
 """A saved Spark pipeline as PMML, made by JPMML-SparkML, whose jars come with the package pyspark2pmml (AGPL-3.0).
 
-PMML has no evaluator in Python that could be asked here, so its answers are not compared as those of ONNX are. Instead
-the file carries rows with the answers that Spark gave to them (`ModelVerification`): a PMML engine that keeps to the
-standard checks itself against them when it opens the file.
+What is written has been evaluated first, by an engine that has no code in common with the one that wrote it (PMML4S,
+which also scores `model.format: pmml`), and compared with Spark's own answers. The file also carries rows with the
+answers of Spark (`ModelVerification`): a PMML engine that keeps to the standard checks itself when it opens the file.
 """
 
 from __future__ import annotations
@@ -12,18 +12,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+import pyarrow
 import pyspark2pmml
+from numpy.typing import NDArray
 from py4j.protocol import Py4JJavaError
 from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DoubleType, NullType, StringType, StructField, StructType
+from pyspark.sql.types import DoubleType, NullType, StringType, StructField
 
-from streaming.convert import rows
+from streaming.convert import parity, rows
 from streaming.convert.spark import kinds_of, known_labels, known_types
 from streaming.errors import ModelError
 from streaming.models import sparkml
 from streaming.models.sparkml import SparkModel, cause
+from streaming.portable import columns
+from streaming.portable.base import Scores
+from streaming.portable.package import Package
+from streaming.portable.pmml import open_pmml
 from streaming.sections import SavedModel
 
 if TYPE_CHECKING:
@@ -31,20 +38,23 @@ if TYPE_CHECKING:
 
 #: Rows in the file that an engine checks itself against.
 N_ROWS: Final = 20
+#: Rows that are generated to be compared; those with a null are not: what a missing value is, engines disagree on.
+COMPARED: Final = 2_000
 _PRECISION: Final = 1e-9
 
 
 def write(section: SavedModel, spark: SparkSession | None, out: str | Path, *, rows: pa.Table | None = None) -> str:
-    """Write the model as the PMML file `out`, whole or not at all; returns a sentence about it. ModelError names what has no PMML.
+    """Write the model as the PMML file `out`, whole or not at all; returns the report of the comparison.
 
-    `rows`: the rows to be put into the file with Spark's answers, instead of generated ones.
+    `rows`: the rows to compare on, instead of generated ones. ModelError names what has no PMML, and says how the
+    document's answers differ when they do: then nothing is written.
     """
     if section.format != "spark" or spark is None:
         raise ModelError(f"{section.uri}: only Spark pipelines can be written as PMML, this is {section.format}; use --to onnx")
     model = sparkml.load(section, spark)
     events = _events(model, rows)
-    with _classes(spark) as loader:
-        content = _build(model, events, loader)
+    content = document(model, events=events)
+    report = parity.demand(compared(model, content, events), section.uri)
     target = Path(out)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
@@ -53,11 +63,35 @@ def write(section: SavedModel, spark: SparkSession | None, out: str | Path, *, r
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-    return f"{section.uri} is now also at {target} (PMML; not compared here: it holds {events.count()} rows with Spark's answers, for the engine that opens it)"
+    return f"{report.text()}\n{section.uri} is now also at {target} (PMML)"
 
 
-def _events(model: SparkModel, given: pa.Table | None) -> DataFrame:
-    """Rows that the model can score, with the types of its inputs."""
+def document(model: SparkModel, *, events: DataFrame | None = None) -> bytes:
+    """The PMML document, not compared yet. `events`: what :func:`_events` gives. ModelError names what has no PMML."""
+    shown = (_events(model, None, n=20 * N_ROWS) if events is None else events).limit(N_ROWS).localCheckpoint()
+    with _classes(model.spark) as loader:
+        return _build(model, shown, loader)
+
+
+def compared(model: SparkModel, content: bytes, events: DataFrame) -> parity.Report:
+    """How the answers of PMML4S to `events` differ from Spark's, prediction and probability."""
+    scorer = open_pmml(Package(f"{model.uri} as PMML", {"model.pmml": content}, is_folder=False))
+    said = model.transform(events).toArrow()
+    kinds = kinds_of(model.inputs())
+    theirs = scorer.score(columns.from_arrow(said, kinds))
+    return parity.compare(_scores(said), theirs, classes=model.kind != "regression")
+
+
+def _scores(said: pa.Table) -> Scores:
+    """Spark's answers; each row has one."""
+    prediction = np.array(said.column("prediction").to_numpy(), dtype=np.float64)
+    chances = said.column("probability").to_pylist()
+    given = bool(chances) and chances[0] is not None
+    return Scores(prediction, np.array(chances, dtype=np.float64) if given else None, [None] * len(prediction))
+
+
+def _events(model: SparkModel, given: pa.Table | None, *, n: int = COMPARED) -> DataFrame:
+    """Rows without nulls that the model can score, with the types of its inputs. ModelError when there are none."""
     kinds, types = kinds_of(model.inputs()), known_types(model)
     odd = [name for name, kind in kinds.items() if kind == "vector"]
     if odd:
@@ -67,25 +101,30 @@ def _events(model: SparkModel, given: pa.Table | None) -> DataFrame:
         for column in model.inputs().fields
     ]
     if given is not None:
-        table = model.spark.createDataFrame(given.slice(0, N_ROWS))
+        table = model.spark.createDataFrame(given)
     else:
-        made = rows.generate(20 * N_ROWS, kinds, labels=known_labels(model), types=types)
-        ordinary = [i for i in range(20 * N_ROWS) if all(values[i] is not None and values[i] == values[i] for values in made.values())]
-        listed = [
-            tuple(made[field.name][i].item() if isinstance(field.dataType, DoubleType) else made[field.name][i] for field in fields)
-            for i in ordinary
-        ]
-        table = model.spark.createDataFrame(listed, StructType(fields))
+        made = rows.generate(n, kinds, labels=known_labels(model), types=types)
+        arrays = {field.name: _array(made[field.name], text=not isinstance(field.dataType, DoubleType)) for field in fields}
+        table = model.spark.createDataFrame(pyarrow.table(arrays))
     cast = [
         F.col(f"`{field.name}`").cast(types.get(field.name.lower(), field.dataType.simpleString())).alias(field.name) for field in fields
     ]
-    table = table.select(*cast).localCheckpoint()
-    return model.transform(table).where("error IS NULL").select(*(f"`{field.name}`" for field in fields)).limit(N_ROWS).localCheckpoint()
+    names = [f"`{field.name}`" for field in fields]
+    table = table.select(*cast).dropna().localCheckpoint()
+    found = model.transform(table).where("error IS NULL").select(*names).localCheckpoint()
+    if found.isEmpty():
+        raise ModelError(f"{model.uri}: Spark can score none of the rows, so that nothing can be compared; give rows with --data")
+    return found
+
+
+def _array(values: NDArray[Any], *, text: bool) -> pa.Array:
+    """The column for Spark, NaN as null."""
+    return pyarrow.array(values, pyarrow.string()) if text else pyarrow.array(values, pyarrow.float64(), from_pandas=True)
 
 
 @contextmanager
 def _classes(spark: SparkSession) -> Iterator[Any]:
-    """A class loader with JPMML's jars before Spark's own: Spark brings an older PMML library with classes of the same names."""
+    """A class loader that asks JPMML's jars first: they and Spark's own are kept apart, whatever either brings."""
     jvm: Any = spark._jvm
     gateway: Any = spark.sparkContext._gateway
     paths = [path for path in pyspark2pmml.spark_jars().split(",") if path]
@@ -108,16 +147,18 @@ def _build(model: SparkModel, events: DataFrame, loader: Any) -> bytes:
     pipeline: Any = PipelineModel(stages)
     label = model.predictor.params.get("labelCol")
     schema: Any = events
-    # A supervised model names its label; JPMML wants to see that column, which an event does not have.
+    # A supervised model names its label; JPMML wants that column in the schema and in the rows for `verify`. Its value
+    # is never read, so a dummy does for an event, which has none. A class is an integer: of a double the document's
+    # labels and the names of its probabilities are spelled differently, and engines do not find the ones by the others.
     if label and label not in events.columns:
-        schema = events.withColumn(str(label), F.lit(0.0))
+        schema = events.withColumn(str(label), F.lit(0 if model.kind == "classification" else 0.0))
     spark: Any = model.spark
     arguments = spark.sparkContext._gateway.new_array(spark._jvm.java.lang.Object, 2)
     arguments[0], arguments[1] = schema._jdf.schema(), pipeline._to_java()
     try:
         constructors = loader.loadClass("org.jpmml.sparkml.PMMLBuilder").getConstructors()
         made = next(c for c in constructors if c.toString().endswith("PipelineModel)")).newInstance(arguments)
-        # JPMML scores the rows with the whole pipeline, so they need no label either.
+        # JPMML lets the pipeline score the rows and writes its answers beside them.
         made.verify(schema._jdf, _PRECISION, _PRECISION)
         return bytes(made.buildByteArray())
     except Py4JJavaError as refused:

@@ -38,7 +38,8 @@ def saved(last: object, training: DataFrame, path: Path, *, encode: bool = True)
 def test_a_pipeline_becomes_pmml_with_rows_to_check_it_by(spark: SparkSession, training: DataFrame, tmp_path: Path) -> None:
     model = saved(classification.LogisticRegression(maxIter=5), training, tmp_path / "model")
     said = pmml.write(model, spark, tmp_path / "model.pmml")
-    assert "not compared here" in said
+    assert "parity:" in said
+    assert "allowed 1e-09" in said
     root = ET.parse(tmp_path / "model.pmml").getroot()
     space = {"p": root.tag.partition("}")[0].lstrip("{")}
     assert {field.get("name") for field in root.findall("p:DataDictionary/p:DataField", space)} >= {"contract", "tenure", "charges"}

@@ -1,0 +1,1 @@
+"""One golden data set through every form of a model, each compared with the saved Spark pipeline itself."""
