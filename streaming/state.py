@@ -139,14 +139,16 @@ class StateLog:
 
     def version(self, version: str) -> Snapshot:
         """The state whose weights are `version`. StateError lists the versions that are kept."""
-        found = self.folder.read(_file(int(version))) if version.isdigit() else None
-        if found is None:
-            kept = self.batches()
+        kept = self.batches()
+        # Batches without labels carry the version on: the first state that is left may be a later one with the same weights.
+        first = next((batch for batch in kept if version.isdigit() and batch >= int(version)), None)
+        found = None if first is None else self.get(first)
+        if found is None or found.meta.version != version:
             listed = ", ".join(map(str, kept[-10:])) or "none"
             raise StateError(
                 f"learner {self.name}: no version {version!r} is kept; the newest of {len(kept)}: {listed} (streaming versions shows all)"
             )
-        return Snapshot.from_bytes(found)
+        return found
 
     def thin(self, newest: int) -> None:
         """Drop old states: all of the newest KEPT_WHOLE stay, of the next as many every 2nd, then every 4th, and so on."""

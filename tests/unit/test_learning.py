@@ -282,3 +282,26 @@ def test_wrong_learners_are_named_with_their_place(given: dict[str, Any], words:
 def test_a_warm_start_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"learners\.0\.warm_start: "):
         opened(tmp_path, warm=Weights("nearest", np.zeros((2, D)), None))
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+def test_a_day_of_labels_leaves_the_log_and_the_memory_bounded(tmp_path: Path) -> None:
+    """100 labels in each of 86,400 batches: what is kept after a day is little more than after its first hours."""
+    import tracemalloc
+
+    one = opened(tmp_path, window=5_000)
+    folder = tmp_path / "learners" / "a" if (tmp_path / "learners").exists() else tmp_path
+    kept: list[tuple[int, int, int]] = []
+    tracemalloc.start()
+    for n in range(86_400):
+        batch(one, n, rows=100)
+        if n in (7_199, 86_399):
+            files = [p for p in folder.rglob("*") if p.is_file()]
+            kept.append((len(files), sum(p.stat().st_size for p in files), tracemalloc.get_traced_memory()[0]))
+    tracemalloc.stop()
+    (files, size, memory), (later_files, later_size, later_memory) = kept
+    assert later_files < files + 600  # 100 states more for each doubling of the time
+    assert later_size < 2 * size + 1_000_000
+    assert later_memory < memory + 1_000_000
+    assert one.log.get(86_399).meta.total == 8_640_000

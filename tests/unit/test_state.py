@@ -135,6 +135,18 @@ def test_a_version_is_found_or_those_that_are_kept_are_told(log: StateLog) -> No
             log.version(wrong)
 
 
+def test_a_version_lives_on_in_the_batches_that_brought_no_labels(log: StateLog) -> None:
+    log.begin(0, START)
+    log.add(3, state(3))
+    quiet = Snapshot(Meta(4, "3"), state(3).state)
+    log.add(4, quiet)
+    log.add(5, state(5))
+    log.folder.delete("0000000003.npz")
+    assert same(log.version("3"), quiet)
+    with pytest.raises(StateError):
+        log.version("4")
+
+
 def test_two_learners_do_not_see_each_other(tmp_path: Path) -> None:
     one, two = (StateLog(LocalFolder(tmp_path), name) for name in ("a", "a2"))
     one.begin(0, START)
