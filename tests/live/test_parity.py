@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from rich.console import Console
+from usual import usual
 
 from streaming import config as cfg
 from streaming import training
@@ -122,7 +123,7 @@ def events(n: int) -> list[dict[str, Any]]:
     return made
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+@pytest.mark.parametrize("ending", usual(["jsonl", "csv"], {"csv"}))
 def test_a_file_of_events(forest: cfg.Config, spark: SparkSession, tmp_path: Path, ending: str) -> None:
     file, made = tmp_path / f"events.{ending}", events(60)
     with file.open("w") as out:

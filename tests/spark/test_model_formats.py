@@ -230,7 +230,7 @@ def opened(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
 
 @pytest.mark.parametrize("check", MODEL_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", usual(FORMATS, {"sklearn classifier", "onnx classifier", "pmml tree", "mlflow pyfunc"}))
+@pytest.mark.parametrize("name", usual(FORMATS, {"sklearn classifier", "pmml tree"}))
 def test_contract(name: str, check: Callable[[Model, DataFrame], None], opened: Callable[[str], Model], events: DataFrame) -> None:
     check(opened(name), events)
 
@@ -279,7 +279,7 @@ def test_a_format_on_a_stream_keeps_what_cannot_be_decoded(
         assert (row["error"] is None) == (row["_problem"] is None)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", usual(FORMATS, {"onnx classifier", "pmml regression", "mlflow spark", "mlflow pyfunc"}))
 def test_only_spark_and_pmml_stay_in_the_jvm(name: str, opened: Callable[[str], Model]) -> None:
     model = opened(name)
     assert model.runs_in_jvm is (name in {"pmml tree", "pmml regression", "mlflow spark"})
@@ -300,7 +300,7 @@ def test_errors_name_columns_and_never_values(opened: Callable[[str], Model], sp
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", usual(FORMATS, {"sklearn pickle", "onnx classifier", "pmml tree", "mlflow pyfunc"}))
 def test_other_bytes_than_the_expected_are_refused(name: str, spark: SparkSession, tmp_path: Path) -> None:
     load, save = FORMATS[name]
     with pytest.raises(ModelError, match="changed or tampered with"):
