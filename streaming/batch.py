@@ -24,6 +24,7 @@ from streaming.decode import META, PROBLEM
 from streaming.errors import ConfigError, StateError
 from streaming.files import HadoopFolder
 from streaming.inputs import Chunk, Source
+from streaming.lanes.score import judged
 from streaming.models.base import Model
 from streaming.models.manifest import at
 from streaming.models.match import mismatches
@@ -55,15 +56,12 @@ def score(frame: DataFrame, config: Config, schema: StructType, model: Model) ->
     `outcome` is predicted or rejected. `rejected` is null on a predicted row, else STRUCT<key, value, reason, error>
     with the row as it came; then the fields of the prediction are null, but for the event's own.
     """
-    scored = model.transform(frame)
     e, problem = F.col(META), F.col(PROBLEM)
-    failed = F.when(F.col("error").isNotNull(), F.struct(F.lit("pipeline_failure").alias("reason"), F.col("error")))
-    judged = scored.withColumn(PROBLEM, F.coalesce(problem, failed))
     good = problem.isNull()
     why = F.struct(
         _raw(frame, schema, "key").alias("key"), _raw(frame, schema, "value").alias("value"), problem["reason"], problem["error"]
     )
-    return judged.select(
+    return judged(model.transform(frame)).select(
         F.concat_ws(":", e["topic"], e["partition"], e["offset"]).alias("event_id"),
         e["key"].alias("key"),
         e["event_time"].alias("event_time"),

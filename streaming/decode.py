@@ -143,7 +143,7 @@ def decode(records: DataFrame, events: Events, parsed: StructType) -> DataFrame:
     def at(path: str) -> Column:
         return F.col("json." + ".".join(f"`{part}`" for part in path.split(".")))
 
-    stamp = F.col("r.timestamp") if events.time is None else event_time(at(events.time), _type(parsed, events.time))
+    stamp = F.col("r.timestamp") if events.time is None else event_time(at(events.time), type_at(parsed, events.time))
     keyed = read.select("r", "text", "json", at(events.key).cast("string").alias("key"), stamp.alias("event_time"))
     keyed = keyed.withColumn("event_time", in_years(F.col("event_time")))
     meta = F.struct(
@@ -154,7 +154,8 @@ def decode(records: DataFrame, events: Events, parsed: StructType) -> DataFrame:
     return keyed.select(meta.alias(META), _problem(events, parsed).alias(PROBLEM), *fields, *lifted)
 
 
-def _type(parsed: StructType, path: str) -> DataType:
+def type_at(parsed: StructType, path: str) -> DataType:
+    """The declared type at a dotted path."""
     found = field(parsed, path)
     assert found is not None, path  # schema() has checked every path
     return found.dataType
@@ -205,17 +206,21 @@ def _problem(events: Events, parsed: StructType) -> Column:
         )
         for f in parsed.fields
     ]
-    blank = F.col("key").isNull() | (F.trim("key") == "")
-    no_time = f"{events.time} is missing or is neither ISO 8601 nor an epoch of the years 1 to 9999"
-    return (
+    found = (
         F.when(no_value, say("null_value", "the record has no value (a tombstone)"))
         .when(bad_text, say("invalid_utf8", "the value is not UTF-8 text"))
         .when(corrupt & not_json, say("malformed_json", "the value is not JSON"))
         .when(corrupt, say("wrong_type", F.concat_ws(" ", F.lit("the value is not one JSON object of the event schema"), *wrong)))
         .when(more, say("malformed_json", "something stands behind the JSON object; expected one object in a record"))
-        .when(blank, say("missing_key", f"the event has no {events.key}"))
-        .when(F.col("event_time").isNull(), say("unparsable_time", no_time))
     )
+    return without_place(found, events, key=F.col("key"), time=F.col("event_time"))
+
+
+def without_place(found: Column, events: Events, *, key: Column, time: Column) -> Column:
+    """The complaints `found` so far (a CASE), and then: the event does not say whom it is about, or when it was."""
+    no_time = f"{events.time} is missing or is neither ISO 8601 nor an epoch of the years 1 to 9999"
+    blank = key.isNull() | (F.trim(key) == "")
+    return found.when(blank, say("missing_key", f"the event has no {events.key}")).when(time.isNull(), say("unparsable_time", no_time))
 
 
 def say(reason: str, error: str | Column) -> Column:

@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, NullType, StringType, StructType
 
-from streaming.decode import META, PROBLEM, event_time, field, in_years, say
+from streaming.decode import META, PROBLEM, event_time, field_column, in_years, say, type_at, without_place
 from streaming.errors import ConfigError
 from streaming.sections import Events
 
@@ -47,16 +47,15 @@ def decode(rows: DataFrame, events: Events, parsed: StructType, *, where: Mappin
         *(column.alias(name) for name, column in fields.items()),
     )
 
-    def at(path: str) -> Column:
-        return F.col(".".join(f"`{part}`" for part in path.split(".")))
-
-    stamp = F.col("_where.timestamp") if events.time is None else event_time(at(events.time), _type(parsed, events.time))
+    stamp = (
+        F.col("_where.timestamp") if events.time is None else event_time(field_column(parsed, events.time), type_at(parsed, events.time))
+    )
     meta = F.struct(
         *(F.col(f"_where.{name}").alias(name) for name in own),
-        at(events.key).cast("string").alias("key"),
+        field_column(parsed, events.key).cast("string").alias("key"),
         in_years(stamp).alias("event_time"),
     )
-    lifted = [at(path).alias(name) for name, path in events.columns.items() if name not in parsed.fieldNames()]
+    lifted = [field_column(parsed, path).alias(name) for name, path in events.columns.items() if name not in parsed.fieldNames()]
     marked = read.select("*", meta.alias(META))
     problem = _problem(events, parsed, cast)
     return marked.select(META, problem.alias(PROBLEM), ORIGINAL, CORRUPT, *(F.col(f"`{name}`") for name in parsed.fieldNames()), *lifted)
@@ -71,7 +70,6 @@ def value(parsed: StructType, original: DataType) -> Column:
 
 def _problem(events: Events, parsed: StructType, cast: set[str]) -> Column:
     """As `streaming.decode` judges a record: the same words for the same faults."""
-    key = F.col(f"{META}.key")
     wrong = [
         F.when(
             F.col(f"{ORIGINAL}.`{name}`").isNotNull() & F.col(f"`{name}`").isNull(),
@@ -83,9 +81,7 @@ def _problem(events: Events, parsed: StructType, cast: set[str]) -> Column:
     if wrong:
         words = F.concat_ws(" ", F.lit("the value is not of the event schema"), *wrong)
         found = found.when(F.coalesce(*wrong).isNotNull(), say("wrong_type", words))
-    found = found.when(key.isNull() | (F.trim(key) == ""), say("missing_key", f"the event has no {events.key}"))
-    no_time = f"{events.time} is missing or is neither ISO 8601 nor an epoch of the years 1 to 9999"
-    return found.when(F.col(f"{META}.event_time").isNull(), say("unparsable_time", no_time))
+    return without_place(found, events, key=F.col(f"{META}.key"), time=F.col(f"{META}.event_time"))
 
 
 def _same(found: DataType, declared: DataType) -> bool:
@@ -100,9 +96,3 @@ def _as(given: Column | None, found: DataType | None, declared: DataType) -> Col
     if isinstance(found, StringType) and isinstance(declared, StructType):
         return F.from_json(given, declared)
     return given.try_cast(declared)
-
-
-def _type(parsed: StructType, path: str) -> DataType:
-    found = field(parsed, path)
-    assert found is not None, path  # schema() has checked every path
-    return found.dataType

@@ -88,9 +88,9 @@ def ensemble(trees: Sequence[Tree], values: Sequence[Values]) -> Ensemble:
 
 def _add(made: Ensemble, tree: Tree, of_leaf: Values) -> None:
     """Depth first, the left side first."""
-    todo: list[tuple[int, int, bool]] = [(0, -1, True)]
-    while todo:
-        number, parent, side = todo.pop()
+    pending: list[tuple[int, int, bool]] = [(0, -1, True)]
+    while pending:
+        number, parent, side = pending.pop()
         node = tree[number]
         if node.left < 0 and parent >= 0:
             _attach(made, parent, side, (_leaf(made, of_leaf[number]), 1))
@@ -110,7 +110,7 @@ def _add(made: Ensemble, tree: Tree, of_leaf: Values) -> None:
             chosen, yes, no = _categories(node)
             _question(made, node.feature, _MEMBER, 0.0)
             made.members += [*chosen, np.nan]
-        todo += [(no, place, False), (yes, place, True)]
+        pending += [(no, place, False), (yes, place, True)]
 
 
 def _categories(node: Node) -> tuple[list[float], int, int]:

@@ -57,11 +57,16 @@ def optimized(frame: DataFrame) -> DataFrame:
     return DataFrame(jvm.org.apache.spark.sql.classic.Dataset.ofRows(session, plan), frame.sparkSession)
 
 
+def judged(scored: DataFrame) -> DataFrame:
+    """Scored rows, `_problem` filled in where the model failed: null now means that there is a prediction."""
+    failed = F.when(F.col("error").isNotNull(), F.struct(F.lit("pipeline_failure").alias("reason"), F.col("error")))
+    return scored.withColumn(PROBLEM, F.coalesce(PROBLEM, failed))
+
+
 def encode(scored: DataFrame, config: Config, schema: StructType) -> DataFrame:
     """Scored rows as Kafka records. `scored`: decoded events with a model's outputs and the learners' answers."""
     e, problem = F.col(META), F.col(PROBLEM)
-    failed = F.when(F.col("error").isNotNull(), F.struct(F.lit("pipeline_failure").alias("reason"), F.col("error")))
-    judged = scored.withColumn(PROBLEM, F.coalesce(problem, failed)).observe(LANE, F.count_if(problem.isNotNull()).alias("rejected"))
+    rows = judged(scored).observe(LANE, F.count_if(problem.isNotNull()).alias("rejected"))
     rejected = F.struct(
         F.lit(config.predictions.rejected_topic).alias("topic"),
         e["raw_key"].alias("key"),
@@ -70,7 +75,7 @@ def encode(scored: DataFrame, config: Config, schema: StructType) -> DataFrame:
     )
     answers = [_record(config, model, fields) for model, fields in _answers(config, schema).items()]
     records = F.when(problem.isNull(), F.array(*answers)).otherwise(F.array(rejected))
-    return judged.select(F.explode(records).alias("record")).select("record.*")
+    return rows.select(F.explode(records).alias("record")).select("record.*")
 
 
 def _answers(config: Config, schema: StructType) -> dict[str, dict[str, Column]]:
