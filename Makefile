@@ -14,10 +14,10 @@ help: ## Show the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
 setup: $(READY) ## Make .venv with the locked packages and fetch the pinned jars (once; a few minutes)
-	@$(BIN)/python -m streaming.jars
+	@$(BIN)/python -m streaming.runtime.jars
 
 test: setup browser ## Run all tests: unit, Spark, and live against a real broker and real databases
-	$(BIN)/pytest -m "not campaign"
+	$(BIN)/pytest
 
 browser: # A browser for the tests of the web page, where this machine lets us have one
 	@bash scripts/browser.sh

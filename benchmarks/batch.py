@@ -20,11 +20,12 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
 from benchmarks import harness
-from streaming import batch, jars
 from streaming import config as cfg
+from streaming.batch import run as batch
+from streaming.batch.inputs import Source
 from streaming.demo import churn
-from streaming.inputs import Source
-from streaming.spark import session
+from streaming.runtime import jars
+from streaming.runtime.spark import session
 
 _PER_FILE = 100_000
 

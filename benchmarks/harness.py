@@ -27,9 +27,9 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streaming import config as cfg
-from streaming import jars
 from streaming.demo import churn, traffic
 from streaming.embedded.broker import running_broker
+from streaming.runtime import jars
 
 PARTITIONS = 2
 _TRAINING_ROWS = 20_000

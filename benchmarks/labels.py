@@ -19,9 +19,9 @@ import numpy as np
 
 from benchmarks import harness
 from streaming import config as cfg
-from streaming import versions
 from streaming.demo import churn
-from streaming.state import Snapshot
+from streaming.learning import versions
+from streaming.learning.state_log import Snapshot
 
 #: The least that real-time mode allows.
 _TRIGGER = {"realtime": "5 seconds", "microbatch": "0 seconds"}

@@ -26,7 +26,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from streaming.online.registry import make
+from streaming.online.algorithms import make
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 #: (predict and learn row by row) -> the predictions

@@ -31,8 +31,8 @@ import numpy as np
 import yaml
 
 from benchmarks import harness
-from streaming import jars
 from streaming.demo import churn
+from streaming.runtime import jars
 
 _PATIENCE_S = 300.0
 _ROWS = 500
@@ -175,7 +175,7 @@ def spark_rate(path: Path) -> float:
     from pyspark.ml import PipelineModel
 
     from streaming import config as cfg
-    from streaming.spark import session
+    from streaming.runtime.spark import session
 
     config = cfg.load(path)
     spark = session("rest", master=f"local[{os.cpu_count()}]", options={"spark.driver.memory": "1g"}, log=path.with_suffix(".spark.log"))

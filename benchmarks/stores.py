@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import servers
 
-from streaming import spark as sessions
-from streaming.records import STORED
+from streaming.records.predictions import STORED
+from streaming.runtime import spark as sessions
 from streaming.stores import delta, postgres, redis, sqlite
 from streaming.stores.base import Store
 

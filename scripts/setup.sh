@@ -42,7 +42,7 @@ fi
 .venv/bin/python - <<'EOF'
 import sys
 from streaming.errors import EnvironmentFailure
-from streaming.java import java_command
+from streaming.runtime.java import java_command
 try:
     java_command()
 except EnvironmentFailure as failure:

@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """A Spark session with four task slots, the Kafka connector and Delta."""
-    from streaming.spark import session
+    from streaming.runtime.spark import session
 
     folder = tmp_path_factory.mktemp("spark")
     options = {"spark.sql.warehouse.dir": str(folder / "warehouse"), "spark.driver.memory": "1g"}

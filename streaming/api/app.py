@@ -18,15 +18,15 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from streaming import __version__, secrets
-from streaming.api import describe, routes, routes_v2
+from streaming.api import openapi, routes, routes_open_inference
+from streaming.api.fast_path import Lane
 from streaming.api.gate import Gate
-from streaming.api.lane import Lane
 from streaming.api.metrics import Metrics
 from streaming.api.replies import Refusal, reply
 from streaming.api.routes import Lookup
 from streaming.api.served import Models
+from streaming.config.sections import Api, seconds
 from streaming.errors import StreamingError
-from streaming.sections import Api, seconds
 
 log: Final = logging.getLogger(__name__)
 
@@ -69,15 +69,15 @@ def create_app(models: Models, store: Lookup | None, settings: Api, *, no_store:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _broken)
     app.include_router(routes.router(models, store, settings, metrics, predict=predict, no_store=no_store))
-    app.include_router(routes_v2.router(models, settings, metrics))
+    app.include_router(routes_open_inference.router(models, settings, metrics))
     answers = _Store(store)
 
-    @app.get("/healthz", **describe.HEALTH)
+    @app.get("/healthz", **openapi.HEALTH)
     async def healthz() -> Response:
         """200 while the process answers."""
         return reply({"healthy": True})
 
-    @app.get("/readyz", **describe.READY)
+    @app.get("/readyz", **openapi.READY)
     async def readyz() -> Response:
         """200 while the models are loaded and the store answers."""
         words = await answers.words()
@@ -89,7 +89,7 @@ def create_app(models: Models, store: Lookup | None, settings: Api, *, no_store:
         """Counters in Prometheus' text format."""
         return Response(metrics.text(models.all()), media_type=CONTENT_TYPE_LATEST)
 
-    document = describe.with_names(app.openapi(), models)
+    document = openapi.with_names(app.openapi(), models)
     app.openapi = lambda: document  # type: ignore[method-assign]
     for path, file in {"/": "index.html", "/docs": "docs.html", "/favicon.ico": "icon.svg"}.items():
         app.add_route(path, _page(file), include_in_schema=False)

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streaming.api.metrics import Metrics
 from streaming.api.replies import Refusal
-from streaming.sections import Api, is_loopback
+from streaming.config.sections import Api, is_loopback
 
 log: Final = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import Any, Final, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.portable.base import Kind
-from streaming.portable.columns import text
+from streaming.scorers.base import Kind
+from streaming.scorers.columns import text
 
 #: More than this many problems help nobody; the rest is counted.
 MOST_PROBLEMS: Final = 20

@@ -14,12 +14,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from streaming import secrets
-from streaming.api import describe, explain, instances, scoring
+from streaming.api import contributions, instances, openapi, scoring
 from streaming.api.metrics import Metrics
 from streaming.api.replies import Refusal, reply
 from streaming.api.served import Models, Served
+from streaming.config.sections import Api
 from streaming.errors import StreamingError
-from streaming.sections import Api
 
 #: Up to here a request is scored in the event loop: handing it to a thread and back costs more than scoring it.
 INLINE_ROWS: Final = 16
@@ -62,18 +62,18 @@ def router(models: Models, store: Lookup | None, settings: Api, metrics: Metrics
     """The routes. `no_store` says why there is no store when `store` is None."""
     routes = APIRouter()
 
-    routes.post("/v1/models/{name}:predict", **describe.predict(models))(predict)
+    routes.post("/v1/models/{name}:predict", **openapi.predict(models))(predict)
 
-    @routes.post("/v1/models/{name}:explain", **describe.explain(models))
+    @routes.post("/v1/models/{name}:explain", **openapi.explain(models))
     async def explain_(name: str, request: Request) -> Response:
         """Say what drives each prediction, field by field: exact for linear models, by leaving each field out for others."""
         served = model(models, name)
         rows = checked(await body(request), served, most=min(MOST_EXPLAINED, settings.max_instances))
-        answers = await scored(len(rows) * max(len(served.inputs), 1), explain.explanations, served, rows)
+        answers = await scored(len(rows) * max(len(served.inputs), 1), contributions.explanations, served, rows)
         count(metrics, served, answers)
         return reply({"explanations": answers})
 
-    @routes.post("/v1/models/{name}:reload", **describe.RELOAD)
+    @routes.post("/v1/models/{name}:reload", **openapi.RELOAD)
     async def reload(name: str) -> Response:
         """Look for a new version now. A broken one is refused with 409, and the old one stays in force."""
         model(models, name)
@@ -83,17 +83,17 @@ def router(models: Models, store: Lookup | None, settings: Api, metrics: Metrics
             raise Refusal(409, f"version {outcome.served.version} stays in force; the new one is refused: {outcome.error}")
         return reply({"model": name, "model_version": outcome.served.version, "changed": outcome.changed})
 
-    @routes.get("/v1/models", **describe.MODELS)
+    @routes.get("/v1/models", **openapi.MODELS)
     async def list_models() -> Response:
         """Every model that is served, with its version."""
         return reply({"models": [card(served) for served in models.all()]})
 
-    @routes.get("/v1/models/{name}", **describe.MODEL)
+    @routes.get("/v1/models/{name}", **openapi.MODEL)
     async def get_model(name: str) -> Response:
         """One model: its version, and the fields it reads."""
         return reply(card(model(models, name)))
 
-    @routes.get("/v1/predictions/{key:path}", **describe.PREDICTIONS)
+    @routes.get("/v1/predictions/{key:path}", **openapi.PREDICTIONS)
     async def get_predictions(key: str) -> Response:
         """The stored predictions of one entity, one per model, as the streaming job wrote them last."""
         if store is None:

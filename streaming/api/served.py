@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streaming import secrets
 from streaming.api import instances
 from streaming.errors import ModelError, StreamingError
-from streaming.portable.base import Columns, Kind, Scorer
+from streaming.scorers.base import Columns, Kind, Scorer
 
 log: Final = logging.getLogger(__name__)
 

@@ -16,21 +16,21 @@ from typing import Final
 from urllib.parse import unquote, urlparse
 from uuid import uuid4
 
+from streaming import adapters, secrets
 from streaming import config as cfg
-from streaming import registry, secrets
 from streaming.api.served import Served
+from streaming.config.sections import Api, SavedModel
 from streaming.errors import ConfigError, ModelError
-from streaming.portable import package
-from streaming.portable.base import Scorer
-from streaming.sections import Api, SavedModel
+from streaming.scorers import files
+from streaming.scorers.base import Scorer
 
 log: Final = logging.getLogger(__name__)
 
 #: model format -> (module that opens it without Spark, extra that installs what it needs)
 SCORERS: Final = {
-    "spark": ("streaming.portable.onnx", "onnx"),
-    "onnx": ("streaming.portable.onnx", "onnx"),
-    "sklearn": ("streaming.portable.sklearn", "sklearn"),
+    "spark": ("streaming.scorers.onnx", "onnx"),
+    "onnx": ("streaming.scorers.onnx", "onnx"),
+    "sklearn": ("streaming.scorers.sklearn", "sklearn"),
 }
 
 
@@ -68,15 +68,15 @@ def open_scorer(section: SavedModel, settings: Api, *, source: Path) -> tuple[Sc
     """The scorer of the model, and the sha256 of its files where it is known. StreamingError says what is missing or wrong."""
     if section.format not in SCORERS:
         raise ModelError(f"model.format: {section.format} cannot be served without Spark; formats that can: {', '.join(SCORERS)}")
-    module = registry.load(section.format, SCORERS)
+    module = adapters.load(section.format, SCORERS)
     if section.format == "sklearn":
-        found = package.read(section.uri).verified(section.sha256)
+        found = files.read(section.uri).verified(section.sha256)
         scorer: Scorer = module.open_sklearn(found, trust=section.trust, allow=section.allow_classes)
         return scorer, found.sha256
     if section.format == "onnx":
-        return module.open_onnx(section.uri, sha256=section.sha256), package.read(section.uri).sha256
+        return module.open_onnx(section.uri, sha256=section.sha256), files.read(section.uri).sha256
     if settings.package is not None:
-        return module.open_onnx(settings.package), package.read(settings.package).sha256
+        return module.open_onnx(settings.package), files.read(settings.package).sha256
     sha256 = fingerprint(section)
     return module.open_onnx(str(packaged(section, Path(settings.cache), source=source))), sha256
 
@@ -85,7 +85,7 @@ def fingerprint(section: SavedModel) -> str | None:
     """The sha256 of the model's files: computed when they are on this machine, else as the configuration pins it."""
     if not _is_local(section.uri):
         return section.sha256
-    return package.read(section.uri).verified(section.sha256).sha256
+    return files.read(section.uri).verified(section.sha256).sha256
 
 
 def packaged(section: SavedModel, cache: Path, *, source: Path) -> Path:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming.errors import TransientError
-from streaming.records import NEWEST, STORED
+from streaming.records.predictions import NEWEST, STORED
 from streaming.stores.base import Store
 
 Row = dict[str, Any]

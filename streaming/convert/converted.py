@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from streaming.portable.base import Kind
+from streaming.scorers.base import Kind
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from streaming.convert import load, parity, rows
+from streaming.config.sections import SavedModel
+from streaming.convert import original as load
+from streaming.convert import rows
 from streaming.convert.converted import Converted
-from streaming.convert.load import Original
+from streaming.convert.original import Original
 from streaming.errors import ModelError
-from streaming.portable import columns as columns_of
-from streaming.portable import edge
-from streaming.portable.base import Columns, Scores
-from streaming.portable.onnx import BROKEN, MANIFEST, first_line
-from streaming.sections import SavedModel
+from streaming.scorers import columns as columns_of
+from streaming.scorers import compare, standalone
+from streaming.scorers.base import Columns, Scores
+from streaming.scorers.onnx import BROKEN, MANIFEST, first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +40,7 @@ class Portable:
     content: bytes
     manifest: Mapping[str, Any]
     #: Generated rows first, then those of the user.
-    reports: Sequence[parity.Report]
+    reports: Sequence[compare.Report]
 
 
 def build(section: SavedModel, spark: SparkSession | None, out: str | Path) -> Path:
@@ -51,7 +52,7 @@ def build(section: SavedModel, spark: SparkSession | None, out: str | Path) -> P
     return write(make(section, spark), out)
 
 
-def make(section: SavedModel, spark: SparkSession | None, *, data: pa.Table | None = None, n_rows: int = parity.ROWS) -> Portable:
+def make(section: SavedModel, spark: SparkSession | None, *, data: pa.Table | None = None, n_rows: int = compare.ROWS) -> Portable:
     """Convert the model and prove it on `n_rows` generated rows and on those of `data`. ModelError when it cannot be, or is not, equal."""
     original = load.original(section, spark)
     converted = original.convert()
@@ -68,7 +69,7 @@ def make(section: SavedModel, spark: SparkSession | None, *, data: pa.Table | No
     }
     # The proof is about what is shipped: the same bytes, scored by the same code.
     try:
-        scorer = edge.Scorer.of(described, bare)
+        scorer = standalone.Scorer.of(described, bare)
     except BROKEN as refused:
         raise ModelError(f"{section.uri}: onnxruntime cannot run the portable form: {first_line(refused)}") from refused
     asked = [rows.generate(n_rows, converted.kinds, labels=converted.labels, sizes=converted.sizes, types=converted.types)]
@@ -82,11 +83,11 @@ def make(section: SavedModel, spark: SparkSession | None, *, data: pa.Table | No
     return Portable(content, {**described, "sha256": hashlib.sha256(content).hexdigest()}, reports)
 
 
-def _proven(section: SavedModel, original: Original, converted: Converted, scorer: edge.Scorer, asked: Columns) -> parity.Report:
+def _proven(section: SavedModel, original: Original, converted: Converted, scorer: standalone.Scorer, asked: Columns) -> compare.Report:
     answers = scorer.score(asked)
     portable = Scores(answers.prediction, answers.probability, answers.error)
-    found = parity.compare(original.score(asked, converted), portable, classes=converted.is_classifier, tolerance=original.tolerance)
-    return parity.demand(found, section.uri)
+    found = compare.compare(original.score(asked, converted), portable, classes=converted.is_classifier, tolerance=original.tolerance)
+    return compare.demand(found, section.uri)
 
 
 def _packages() -> dict[str, str]:
@@ -109,7 +110,7 @@ def write(portable: Portable, out: str | Path) -> Path:
     try:
         (partial / "model.onnx").write_bytes(portable.content)
         (partial / "MANIFEST.json").write_text(json.dumps(portable.manifest, indent=2, default=str, ensure_ascii=False), encoding="utf-8")
-        shutil.copyfile(edge.__file__, partial / "scorer.py")
+        shutil.copyfile(standalone.__file__, partial / "scorer.py")
         (partial / "requirements.txt").write_text(_requirements(portable.manifest), encoding="utf-8")
         (partial / "README.md").write_text(_readme(portable.manifest), encoding="utf-8")
         partial.chmod(0o755)

@@ -22,16 +22,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, NullType, StringType, StructField
 
-from streaming.convert import parity, rows
-from streaming.convert.spark import kinds_of, known_labels, known_types
+from streaming.config.sections import SavedModel
+from streaming.convert import rows
+from streaming.convert.spark.pipeline import kinds_of, known_labels, known_types
 from streaming.errors import ModelError
-from streaming.models import sparkml
-from streaming.models.sparkml import SparkModel, cause
-from streaming.portable import columns
-from streaming.portable.base import Scores
-from streaming.portable.package import Package
-from streaming.portable.pmml import open_pmml
-from streaming.sections import SavedModel
+from streaming.models.spark import pipeline as sparkml
+from streaming.models.spark.pipeline import SparkModel, cause
+from streaming.scorers import columns, compare
+from streaming.scorers.base import Scores
+from streaming.scorers.files import Package
+from streaming.scorers.pmml import open_pmml
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,7 +54,7 @@ def write(section: SavedModel, spark: SparkSession | None, out: str | Path, *, r
     model = sparkml.load(section, spark)
     events = _events(model, rows)
     content = document(model, events=events)
-    report = parity.demand(compared(model, content, events), section.uri)
+    report = compare.demand(compared(model, content, events), section.uri)
     target = Path(out)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
@@ -73,13 +73,13 @@ def document(model: SparkModel, *, events: DataFrame | None = None) -> bytes:
         return _build(model, shown, loader)
 
 
-def compared(model: SparkModel, content: bytes, events: DataFrame) -> parity.Report:
+def compared(model: SparkModel, content: bytes, events: DataFrame) -> compare.Report:
     """How the answers of PMML4S to `events` differ from Spark's, prediction and probability."""
     scorer = open_pmml(Package(f"{model.uri} as PMML", {"model.pmml": content}, is_folder=False))
     said = model.transform(events).toArrow()
     kinds = kinds_of(model.inputs())
     theirs = scorer.score(columns.from_arrow(said, kinds))
-    return parity.compare(_scores(said), theirs, classes=model.kind != "regression")
+    return compare.compare(_scores(said), theirs, classes=model.kind != "regression")
 
 
 def _scores(said: pa.Table) -> Scores:

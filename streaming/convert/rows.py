@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.portable.base import Kind
+from streaming.scorers.base import Kind
 
 #: Sizes, signs and edges. Nothing beyond 1e15: there the order of the additions decides whether a sum overflows.
 _ODD: Final = (0.0, 1.0, -1.0, 0.5, 2.0, 1e-9, 1e6, -1e6, 1e12, -1e15)

@@ -11,7 +11,7 @@ from streaming.convert.converted import Converted
 from streaming.errors import ModelError
 
 if TYPE_CHECKING:
-    from streaming.portable.sklearn import SklearnScorer
+    from streaming.scorers.sklearn import SklearnScorer
 
 #: ai.onnx.ml 3: trees with thresholds in double precision.
 _OPSETS: Final = {"": 19, "ai.onnx.ml": 3}

@@ -16,10 +16,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from streaming import config as cfg
+from streaming.config.sections import SqliteStore
 from streaming.demo import quality
 from streaming.demo.audience import Seen
 from streaming.demo.traffic import Sent
-from streaming.sections import SqliteStore
 
 #: Without a terminal a line every so often is enough.
 _PLAIN_EVERY_S = 5.0

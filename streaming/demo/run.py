@@ -20,12 +20,12 @@ from kafka import KafkaConsumer, KafkaProducer
 from rich.console import Console
 
 from streaming import config as cfg
+from streaming.config.sections import SqliteStore
 from streaming.demo import churn, display
 from streaming.demo.audience import Seen, watch
 from streaming.demo.traffic import Sent, Topics, produce
 from streaming.embedded.broker import running_broker
 from streaming.errors import EnvironmentFailure, TransientError
-from streaming.sections import SqliteStore
 
 CONFIG: Final = Path("conf") / "demo.yaml"
 _TRAINING_ROWS: Final = 20_000
@@ -74,7 +74,9 @@ def _config_file() -> Path:
 
 def _prepare(screen: Console, config: cfg.Config, home: Path, source: Path) -> None:
     """Topics, and the model if there is none yet for these settings."""
-    from streaming import kafka, service, training
+    from streaming.job import service
+    from streaming.kafka import admin as kafka
+    from streaming.training import run as training
 
     assert config.train is not None
     settings = home / "model.settings"

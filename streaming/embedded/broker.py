@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from streaming import jars, java
 from streaming.embedded.process import HOST, ServerProcess, free_port, unusable
 from streaming.errors import EnvironmentFailure
+from streaming.runtime import jars, java
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""The streaming queries of the job: their guarantees and their wiring."""

@@ -16,15 +16,16 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.types import StructType
 
-from streaming import kafka, opaque, published
-from streaming.config import Config
-from streaming.decode import META, PROBLEM, decode, field_column
-from streaming.files import Folder
-from streaming.learning import Learning, Rejected, Taught, teach
-from streaming.records import PREDICTION, TIMESTAMP_FORMAT, rejected_headers
-from streaming.sections import Events, Labels, interval
-from streaming.state import Snapshot
-from streaming.summaries import ROWS, Job, summarize
+from streaming.config.load import Config
+from streaming.config.sections import Events, Labels, interval
+from streaming.kafka import admin as kafka
+from streaming.learning import state_file, weights_file
+from streaming.learning.state_log import Snapshot
+from streaming.learning.summaries import ROWS, Job, summarize
+from streaming.learning.teach import Learning, Rejected, Taught, teach
+from streaming.records.events import META, PROBLEM, decode, field_column
+from streaming.records.predictions import PREDICTION, TIMESTAMP_FORMAT, rejected_headers
+from streaming.runtime.files import Folder
 
 log = logging.getLogger(__name__)
 
@@ -159,14 +160,14 @@ def publish(learning: Sequence[Learning], snapshots: Sequence[Snapshot], config:
     """Write the weights file for these states; learners that know nothing yet are left out."""
     weights = {}
     for learner, snapshot in zip(learning, snapshots, strict=True):
-        if learner.name in opaque.names(config.learners):
+        if learner.name in state_file.names(config.learners):
             if snapshot.meta.version is not None:
-                opaque.publish(state, learner.name, snapshot.meta.version, learner.state_of(snapshot))
+                state_file.publish(state, learner.name, snapshot.meta.version, learner.state_of(snapshot))
             continue
         found = learner.weights(snapshot)
         if found is not None and found.finite and snapshot.meta.version is not None:
             weights[learner.name] = (snapshot.meta.version, found)
-    published.publish(state, config.events.topic, weights, restart=restart)
+    weights_file.publish(state, config.events.topic, weights, restart=restart)
 
 
 def _reject(rows: DataFrame, rejected: Sequence[Rejected], config: Config) -> None:

@@ -12,12 +12,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.types import StructType
 
-from streaming import kafka, opaque, published
-from streaming.config import Config
-from streaming.decode import META, PROBLEM, decode, field_column
+from streaming.config.load import Config
+from streaming.config.sections import interval
+from streaming.kafka import admin as kafka
+from streaming.learning import state_file, weights_file
 from streaming.models.base import Model
-from streaming.records import PREDICTION, TIMESTAMP_FORMAT, rejected_headers
-from streaming.sections import interval
+from streaming.records.events import META, PROBLEM, decode, field_column
+from streaming.records.predictions import PREDICTION, TIMESTAMP_FORMAT, rejected_headers
 
 LANE: Final = "score"
 
@@ -40,11 +41,11 @@ def score(records: DataFrame, config: Config, schema: StructType, model: Model, 
         assert weights is not None
         # A join on a constant would be planned as a nested loop, which real-time mode refuses; `topic` is a real column.
         joined = scored.join(F.broadcast(weights), F.col(f"{META}.topic") == F.col("_topic"), "left")
-        by_python = opaque.names(config.learners)
-        scored = published.score(joined, [learner.name for learner in config.learners if learner.name not in by_python])
+        by_python = state_file.names(config.learners)
+        scored = weights_file.score(joined, [learner.name for learner in config.learners if learner.name not in by_python])
         if by_python:
             unjoined = scored.drop("_topic", "_learners")
-            scored = opaque.score(unjoined, [learner for learner in config.learners if learner.name in by_python], config.state)
+            scored = state_file.score(unjoined, [learner for learner in config.learners if learner.name in by_python], config.state)
     return encode(scored, config, schema)
 
 
@@ -87,7 +88,7 @@ def _answers(config: Config, schema: StructType) -> dict[str, dict[str, Column]]
     }
     answers = {config.model.name: saved}
     for learner in config.learners:
-        answer = F.col(published.column(learner.name))
+        answer = F.col(weights_file.column(learner.name))
         answers[learner.name] = {
             "model_version": answer["version"],
             "prediction": answer["prediction"],

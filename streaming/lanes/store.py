@@ -12,10 +12,10 @@ from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming import kafka
-from streaming.config import Config
-from streaming.records import NEWEST, PREDICTION, STORED, TIMESTAMP_FORMAT, rejected_headers
-from streaming.sections import interval
+from streaming.config.load import Config
+from streaming.config.sections import interval
+from streaming.kafka import admin as kafka
+from streaming.records.predictions import NEWEST, PREDICTION, STORED, TIMESTAMP_FORMAT, rejected_headers
 from streaming.stores.base import Store
 
 LANE: Final = "store"

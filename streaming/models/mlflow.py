@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
-from streaming.portable import package
-from streaming.portable.base import Scorer
-from streaming.portable.mlflow import DESCRIPTION, flavour, open_mlflow
-from streaming.sections import SavedModel
+from streaming.scorers import files
+from streaming.scorers.base import Scorer
+from streaming.scorers.mlflow import DESCRIPTION, flavour, open_mlflow
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def load(section: SavedModel, spark: SparkSession) -> Model:
     """The model in the MLflow folder `section.uri`. ModelError when it is missing, tampered with, refused or broken."""
-    from streaming.models import manifest, python, sparkml
+    from streaming.models import manifest, python
+    from streaming.models.spark import pipeline
 
     uri = section.uri.rstrip("/")
     fs, path = manifest.at(spark, f"{uri}/{DESCRIPTION}")
@@ -29,7 +30,7 @@ def load(section: SavedModel, spark: SparkSession) -> Model:
     if chosen == "spark":
         _check_fingerprint(section, manifest.fingerprint(spark, uri))
         inside = f"{uri}/{settings.get('model_data', 'sparkml')}"
-        return cast("Model", sparkml.load(section.model_copy(update={"uri": inside, "sha256": None}), spark))
+        return cast("Model", pipeline.load(section.model_copy(update={"uri": inside, "sha256": None}), spark))
     opener = partial(open_mlflow, trust=section.trust, allow=section.allow_classes)
     found = python.fetch(spark, section.uri, section.sha256)
     why = f"the MLflow flavour {chosen} computes in Python"
@@ -44,4 +45,4 @@ def _check_fingerprint(section: SavedModel, got: str) -> None:
 
 def open_scorer(section: SavedModel) -> Scorer:
     """The same model in this process, without Spark; `section.uri` is local. Not for the flavour `spark`."""
-    return open_mlflow(package.read(section.uri).verified(section.sha256), trust=section.trust, allow=section.allow_classes)
+    return open_mlflow(files.read(section.uri).verified(section.sha256), trust=section.trust, allow=section.allow_classes)

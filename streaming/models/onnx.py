@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from streaming.portable import package
-from streaming.portable.base import Scorer
-from streaming.portable.mlflow import open_package
-from streaming.sections import SavedModel
+from streaming.config.sections import SavedModel
+from streaming.scorers import files
+from streaming.scorers.base import Scorer
+from streaming.scorers.mlflow import open_package
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -26,4 +26,4 @@ def load(section: SavedModel, spark: SparkSession) -> PythonModel:
 
 def open_scorer(section: SavedModel) -> Scorer:
     """The same model in this process, without Spark; `section.uri` is local."""
-    return open_package(package.read(section.uri), sha256=section.sha256)
+    return open_package(files.read(section.uri), sha256=section.sha256)

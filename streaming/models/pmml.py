@@ -19,13 +19,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.classic.column import Column as ClassicColumn
 from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
 
+from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
 from streaming.models import python
 from streaming.models.base import OUTPUTS
-from streaming.portable import package
-from streaming.portable.base import Scorer
-from streaming.portable.pmml import Description, describe, document, jars, open_pmml
-from streaming.sections import SavedModel
+from streaming.scorers import files
+from streaming.scorers.base import Scorer
+from streaming.scorers.pmml import Description, describe, document, jars, open_pmml
 
 _CLASS: Final = "org.pmml4s.model.Model"
 #: What PMML4S needs beside what Spark has.
@@ -122,7 +122,7 @@ def load(section: SavedModel, spark: SparkSession) -> PmmlModel:
 
 def open_scorer(section: SavedModel) -> Scorer:
     """The same model in this process, without Spark; `section.uri` is local."""
-    return open_pmml(package.read(section.uri).verified(section.sha256))
+    return open_pmml(files.read(section.uri).verified(section.sha256))
 
 
 def _parsed(spark: SparkSession, uri: str, text: str) -> Any:

@@ -17,15 +17,15 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BooleanType, DataType, DoubleType, NullType, NumericType, StringType, StructField, StructType
 
-from streaming import files
 from streaming.errors import ModelError
 from streaming.models import manifest
 from streaming.models.base import OUTPUTS
-from streaming.models.match import mismatches
-from streaming.portable import package, worker
-from streaming.portable.base import Kind
-from streaming.portable.package import Package
-from streaming.portable.worker import Opener
+from streaming.models.columns import mismatches
+from streaming.runtime.files import is_local
+from streaming.scorers import files, worker
+from streaming.scorers.base import Kind
+from streaming.scorers.files import Package
+from streaming.scorers.worker import Opener
 
 _TYPES: Final[dict[Kind, DataType]] = {"number": DoubleType(), "text": StringType(), "vector": ArrayType(DoubleType())}
 #: What an event may have where a scorer reads text: numbers are spelled as Spark's cast does it.
@@ -73,8 +73,8 @@ def model(spark: SparkSession, found: Package, open_: Opener, *, key: str, why: 
 
 def fetch(spark: SparkSession, uri: str, sha256: str | None) -> Package:
     """The model's files, from any storage that Hadoop reaches. ModelError when there are none or they are not the expected ones."""
-    if files.is_local(uri):
-        return package.read(uri).verified(sha256)
+    if is_local(uri):
+        return files.read(uri).verified(sha256)
     fs, path = manifest.at(spark, uri)
     root = uri.rstrip("/")
     if not fs.exists(path):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from streaming.portable import package
-from streaming.portable.base import Scorer
-from streaming.portable.sklearn import open_sklearn
-from streaming.sections import SavedModel
+from streaming.config.sections import SavedModel
+from streaming.scorers import files
+from streaming.scorers.base import Scorer
+from streaming.scorers.sklearn import open_sklearn
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -27,4 +27,4 @@ def load(section: SavedModel, spark: SparkSession) -> PythonModel:
 
 def open_scorer(section: SavedModel) -> Scorer:
     """The same model in this process, without Spark; `section.uri` is local."""
-    return open_sklearn(package.read(section.uri).verified(section.sha256), trust=section.trust, allow=section.allow_classes)
+    return open_sklearn(files.read(section.uri).verified(section.sha256), trust=section.trust, allow=section.allow_classes)

@@ -1,0 +1,1 @@
+"""Operational stores: the newest prediction of every key and model."""

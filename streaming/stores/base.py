@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import TimestampType
 
-from streaming.records import STORED
+from streaming.records.predictions import STORED
 
 #: Python datetimes and four-digit years end here, in microseconds since 1970: 0001-01-01 and 9999-12-31T23:59:59.999999.
 EARLIEST_US: Final = -62_135_596_800_000_000
@@ -34,9 +34,9 @@ class Store(Protocol):
         """
 
     def upsert(self, predictions: DataFrame, batch_id: int) -> None:
-        """Write rows of :data:`streaming.records.STORED`, at most one per (key, model); return when they are durable.
+        """Write rows of :data:`streaming.records.predictions.STORED`, at most one per (key, model); return when they are durable.
 
-        A row is kept only if it is newer (:data:`streaming.records.NEWEST`) than what stands. `batch_id` is the
+        A row is kept only if it is newer (:data:`streaming.records.predictions.NEWEST`) than what stands. `batch_id` is the
         micro-batch number of the store lane, for stores that keep transaction numbers.
         Raises StoreError or StoreUnavailable.
         """

@@ -18,10 +18,10 @@ from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from streaming.config.sections import DeltaStore as Section
 from streaming.errors import StoreError, StoreUnavailable
-from streaming.records import NEWEST, STORED
+from streaming.records.predictions import NEWEST, STORED
 from streaming.secrets import redact
-from streaming.sections import DeltaStore as Section
 from streaming.stores.base import mismatches, python_rows, storable
 
 #: Old files and old log entries go after an hour and a day: with a batch each second the defaults (a week, a month) would

@@ -23,12 +23,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import tuple_row
 from pyspark.sql import DataFrame, SparkSession
 
+from streaming.config.sections import PostgresStore as Section
 from streaming.errors import StoreError, StoreUnavailable
-from streaming.records import NEWEST, STORED
+from streaming.records.predictions import NEWEST, STORED
 from streaming.secrets import redact
-from streaming.sections import PostgresStore as Section
 from streaming.stores.base import mismatches
-from streaming.stores.partitions import write_partitions
+from streaming.stores.write_partitions import write_partitions
 
 _COLUMNS: Final = tuple(STORED.fieldNames())
 _TYPES: Final = {

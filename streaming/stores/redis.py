@@ -5,7 +5,7 @@
     {"newest": "2024-01-31T12:00:00.000000Z/0000000003/0000000000000000042/2024-01-31T12:00:00.001000Z", "key": "customer-17", …}
 
 The object has the fields of a stored row, times in ISO 8601 UTC, after one more: `newest`, text that sorts like the rows
-do (:data:`streaming.records.NEWEST`). It is text because a Lua number holds no 64-bit offset. The comparison runs in a Lua
+do (:data:`streaming.records.predictions.NEWEST`). It is text because a Lua number holds no 64-bit offset. The comparison runs in a Lua
 script, atomically, in the server. How durable an acknowledged write is, the server decides (appendfsync).
 """
 
@@ -25,12 +25,12 @@ import pyarrow as pa
 import redis
 from pyspark.sql import DataFrame, SparkSession
 
+from streaming.config.sections import RedisStore as Section
 from streaming.errors import StoreError, StoreUnavailable
-from streaming.records import STORED
+from streaming.records.predictions import STORED
 from streaming.secrets import redact
-from streaming.sections import RedisStore as Section
 from streaming.stores.base import doubles_text, iso_column, time_of
-from streaming.stores.partitions import write_partitions
+from streaming.stores.write_partitions import write_partitions
 
 _COLUMNS: Final = tuple(STORED.fieldNames())
 _HEAD: Final = '{"newest": "'

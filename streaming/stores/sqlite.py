@@ -19,9 +19,9 @@ from typing import Any, Final
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
+from streaming.config.sections import SqliteStore as Section
 from streaming.errors import StoreError, StoreUnavailable
-from streaming.records import NEWEST, STORED
-from streaming.sections import SqliteStore as Section
+from streaming.records.predictions import NEWEST, STORED
 from streaming.stores.base import doubles_of, doubles_text, iso_column, mismatches, storable, time_of
 
 _COLUMNS: Final = tuple(STORED.fieldNames())

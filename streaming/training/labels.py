@@ -9,8 +9,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, DataType, NumericType, StringType
 
+from streaming.config.sections import Train
 from streaming.errors import ConfigError
-from streaming.sections import Train
 from streaming.training.algorithms import ALGORITHMS
 
 #: More classes than this, and the label is a measurement or a name, not a class.

@@ -15,8 +15,8 @@ from typing import Any
 from pyspark.ml import Estimator, Pipeline, PipelineModel, Transformer, feature
 from pyspark.sql import DataFrame
 
+from streaming.config.sections import Train
 from streaming.errors import ConfigError
-from streaming.sections import Train
 from streaming.training.algorithms import ALGORITHMS, build, named
 
 

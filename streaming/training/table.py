@@ -12,8 +12,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, DataType, NumericType, StringType, StructField, StructType
 
+from streaming.config.sections import Train
 from streaming.errors import ConfigError
-from streaming.sections import Train
 from streaming.training.algorithms import ALGORITHMS
 
 #: Names that a model adds to an event: a feature of that name would make the saved pipeline refuse every event.

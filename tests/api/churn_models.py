@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streaming.api.served import Served
 from streaming.errors import ModelError
-from streaming.portable.base import Columns, Kind, Scores
+from streaming.scorers.base import Columns, Kind, Scores
 
 WEIGHTS: dict[str, Any] = {
     "contract": {"Month-to-month": 1.3, "One year": 0.0, "Two year": -1.0},

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from streaming.api.app import create_app
 from streaming.api.gate import Rate
 from streaming.api.served import Models
-from streaming.sections import Api, is_loopback
+from streaming.config.sections import Api, is_loopback
 
 TOKEN = "a-token-of-some-length"
 BODY = json.dumps({"instance": ROW}).encode()

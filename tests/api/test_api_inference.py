@@ -12,7 +12,7 @@ from churn_models import ROW, WEIGHTS, Length, churn, expected
 
 from streaming.api.app import create_app
 from streaming.api.served import Models, Served
-from streaming.sections import Api
+from streaming.config.sections import Api
 
 INFER = "/v2/models/churn/infer"
 

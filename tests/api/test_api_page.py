@@ -14,7 +14,7 @@ from churn_models import ROW, LinearChurn, churn, expected
 
 from streaming.api.app import create_app
 from streaming.api.served import Models, Served
-from streaming.sections import Api
+from streaming.config.sections import Api
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

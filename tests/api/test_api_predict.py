@@ -16,8 +16,8 @@ from churn_models import ROW, WEIGHTS, Churn, Length, LinearChurn, churn, expect
 
 from streaming.api.app import create_app
 from streaming.api.served import Models, Served
+from streaming.config.sections import Api
 from streaming.errors import ModelError, StoreUnavailable
-from streaming.sections import Api
 
 
 class Rows:

@@ -18,9 +18,9 @@ import pytest
 import yaml
 
 from streaming import config as cfg
-from streaming.api import serve, sources
+from streaming.api import server, sources
+from streaming.config.sections import Api, DeltaStore, SqliteStore
 from streaming.errors import EnvironmentFailure, ModelError
-from streaming.sections import Api, DeltaStore, SqliteStore
 
 
 def write_config(folder: Path, **model: object) -> Path:
@@ -78,12 +78,12 @@ def test_a_port_that_is_taken_is_one_readable_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(EnvironmentFailure, match=f"127.0.0.1 port {port}: another process listens there; stop it, or choose"):
-            serve.listen(Api(port=port))
+            server.listen(Api(port=port))
 
 
 def test_an_address_of_another_machine_is_one_readable_error() -> None:
     with pytest.raises(EnvironmentFailure, match=r"192\.0\.2\.1 port 8000: cannot listen there"):
-        serve.listen(Api(host="192.0.2.1", token="a-token-of-some-length"))  # type: ignore[arg-type]
+        server.listen(Api(host="192.0.2.1", token="a-token-of-some-length"))  # type: ignore[arg-type]
 
 
 def test_a_missing_package_names_the_extra() -> None:
@@ -95,10 +95,10 @@ def test_a_missing_package_names_the_extra() -> None:
 
 
 def test_a_delta_store_is_answered_in_words(tmp_path: Path) -> None:
-    store, words = serve.lookup(DeltaStore(kind="delta", uri="x"))
+    store, words = server.lookup(DeltaStore(kind="delta", uri="x"))
     assert store is None
     assert "streaming get CONFIG KEY" in words
-    found, _ = serve.lookup(SqliteStore(kind="sqlite", path=str(tmp_path / "x.db")))
+    found, _ = server.lookup(SqliteStore(kind="sqlite", path=str(tmp_path / "x.db")))
     assert found is not None
 
 

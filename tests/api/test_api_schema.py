@@ -11,7 +11,7 @@ from churn_models import Length, churn
 
 from streaming.api.app import create_app
 from streaming.api.served import Models, Served
-from streaming.sections import Api
+from streaming.config.sections import Api
 
 TOKEN = "a-token-of-some-length"
 

@@ -13,8 +13,8 @@ from churn_models import ROW, FileSource, LinearChurn, churn, expected
 
 from streaming.api.app import create_app
 from streaming.api.served import Models
+from streaming.config.sections import Api
 from streaming.errors import ModelError
-from streaming.sections import Api
 
 BODY = json.dumps({"instance": ROW}).encode()
 QUIET = Api(watch="1 hour")

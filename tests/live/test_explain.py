@@ -16,15 +16,21 @@ from click.testing import CliRunner
 from job import send
 
 from streaming import config as cfg
-from streaming import decode, explain, files, kafka, published, traces
-from streaming.commands import explain as command
+from streaming.cli import explain as command
 from streaming.errors import ConfigError, StateError
+from streaming.kafka import admin as kafka
 from streaming.lanes import learn, score
-from streaming.learning import open_learners
-from streaming.models import manifest, sparkml
+from streaming.learning import weights_file
+from streaming.learning.state_log import Meta, Snapshot
+from streaming.learning.teach import open_learners
+from streaming.models import manifest
+from streaming.models.spark import pipeline
 from streaming.online.base import to_arrays
 from streaming.online.weights import Weights
-from streaming.state import Meta, Snapshot
+from streaming.proof.lineage import explain
+from streaming.proof.lineage import topics as traces
+from streaming.records.events import schema as event_schema
+from streaming.runtime import files
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -39,9 +45,9 @@ WEIGHTS = Weights("logistic", np.array([0.3, -0.2, 0.01, 0.05]), np.array(0.1))
 
 def run_lane(config: cfg.Config, spark: SparkSession, *, state: Path) -> None:
     """The SCORE lane over all that stands on the topic, once."""
-    schema = decode.schema(spark, config.events)
-    model: Any = sparkml.load(config.model, spark)
-    weights = published.frame(spark, f"{config.state}/{published.FILE}") if config.learners else None
+    schema = event_schema(spark, config.events)
+    model: Any = pipeline.load(config.model, spark)
+    weights = weights_file.frame(spark, f"{config.state}/{weights_file.FILE}") if config.learners else None
     records = kafka.read(spark, config.kafka, config.events.topic)
     writer = score.score(records, config, schema, model, weights=weights).writeStream.format("kafka")
     writer = writer.options(**kafka.spark_options(config.kafka)).option("checkpointLocation", str(state)).outputMode("update")
@@ -175,8 +181,8 @@ def test_what_is_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tree: 
 
     from job import write_config
 
-    from streaming import service
-    from streaming.provenance import Provenance
+    from streaming.job import service
+    from streaming.models.provenance import Provenance
 
     then = traces.Answer("churn", "3", 1.0, [0.25, 0.75], key="c1", times=2)
     about = Provenance("churn", "3", "models/3", "ab", "ab", None, {"seed": 42}, "the files are those that were recorded")

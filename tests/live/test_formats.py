@@ -13,9 +13,9 @@ import pytest
 from job import outcome, running, send, write_config
 from pyspark.sql import SparkSession
 
-from streaming import batch
 from streaming import config as cfg
-from streaming.inputs import Source
+from streaming.batch import run as batch
+from streaming.batch.inputs import Source
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -13,7 +13,7 @@ import pytest
 from job import Job, read_all, send, write_config
 
 from streaming import config as cfg
-from streaming import versions
+from streaming.learning import versions
 from streaming.online.river import RiverState
 
 pytestmark = pytest.mark.timeout(900)

@@ -16,8 +16,9 @@ import pytest
 from job import Job, outcome, read_all, send, write_config
 
 from streaming import config as cfg
-from streaming import versions
-from streaming.state import Snapshot
+from streaming.learning import versions
+from streaming.learning.state_log import Snapshot
+from streaming.proof import replay
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -106,14 +107,14 @@ def check_history(tree: dict[str, Any], spark: SparkSession) -> None:
     from pyspark.ml.classification import LogisticRegressionModel
     from pyspark.ml.linalg import Vectors
 
-    from streaming.models import weights
+    from streaming.models.spark import learned as weights
 
     config = cfg.parse(tree)
     one = versions.learner(config, "online", lambda: spark)
     kept = [meta for meta in versions.history(one) if meta.learned]
     assert sum(meta.learned for meta in kept) == kept[-1].total
     if len(kept) > 1:
-        proof = versions.replay(config, "online", first=str(kept[0].version), last=str(kept[-1].version), spark=spark)
+        proof = replay.replay(config, "online", first=str(kept[0].version), last=str(kept[-1].version), spark=spark)
         assert proof.equal
         assert proof.labels == sum(meta.learned for meta in kept[1:])
     version, numbers = versions.weights_of(one, None)

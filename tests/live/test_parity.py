@@ -14,10 +14,10 @@ from rich.console import Console
 from usual import usual
 
 from streaming import config as cfg
-from streaming import training
 from streaming.demo import churn
 from streaming.errors import ConfigError
-from streaming.parity import forms, run, table
+from streaming.proof.parity import forms, run, table
+from streaming.training import run as training
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -14,7 +14,6 @@ import pytest
 from job import write_config
 
 from streaming import config as cfg
-from streaming import preflight
 from streaming.errors import (
     BrokerUnavailable,
     ConfigError,
@@ -25,6 +24,7 @@ from streaming.errors import (
     StoreUnavailable,
     StreamingError,
 )
+from streaming.job import preflight
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

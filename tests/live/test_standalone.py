@@ -17,8 +17,8 @@ import pyspark
 import pytest
 from job import write_config
 
-from streaming import jars
 from streaming.embedded.broker import free_port
+from streaming.runtime import jars
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(600)]
 

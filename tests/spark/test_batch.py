@@ -17,11 +17,12 @@ from pyspark.ml.classification import LogisticRegression
 from pyspark.ml.feature import StringIndexer, VectorAssembler
 from pyspark.sql import Row, SparkSession
 
-from streaming import batch, inputs
 from streaming import config as cfg
+from streaming.batch import inputs
+from streaming.batch import run as batch
+from streaming.batch.inputs import Source
+from streaming.config.sections import Kafka
 from streaming.errors import ConfigError, StateError
-from streaming.inputs import Source
-from streaming.sections import Kafka
 
 SCHEMA = "id STRING, at STRING, plan STRING, minutes DOUBLE, calls INT"
 N = 60

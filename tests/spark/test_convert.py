@@ -17,14 +17,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from usual import usual
 
-from streaming.convert import package, parity
-from streaming.convert import spark as converter
+from streaming.config.sections import SavedModel
+from streaming.convert import package
+from streaming.convert.spark import answers
+from streaming.convert.spark import pipeline as converter
 from streaming.errors import ModelError
-from streaming.models import manifest, sparkml
-from streaming.portable import columns
-from streaming.portable.base import Scores
-from streaming.portable.onnx import PackageScorer, open_onnx
-from streaming.sections import SavedModel
+from streaming.models import manifest
+from streaming.models.spark import pipeline as sparkml
+from streaming.scorers import columns, compare
+from streaming.scorers.base import Scores
+from streaming.scorers.onnx import PackageScorer, open_onnx
 
 #: Few enough to be quick; the command compares 10,000.
 ROWS = 2000
@@ -213,7 +215,7 @@ def test_the_manifest_tells_what_the_model_is(packaged: PackageScorer, logistic:
         ("tenure", "number", "int"),
         ("charges", "number", "double"),
     ]
-    assert told["parity"][0]["rows"] == parity.ROWS
+    assert told["parity"][0]["rows"] == compare.ROWS
     assert packaged.categories()["contract"] == ["month", "two", "year"]
     assert json.loads(json.dumps(told)) == told
 
@@ -246,8 +248,8 @@ def test_a_form_that_answers_otherwise_is_never_written(
         assert true.probability is not None
         return Scores(true.prediction, true.probability + 1e-6, true.error)
 
-    right = parity.spark_scores
-    monkeypatch.setattr(parity, "spark_scores", a_little_off)
+    right = answers.scores
+    monkeypatch.setattr(answers, "scores", a_little_off)
     with pytest.raises(ModelError, match="does not answer as the original does"):
         package.build(logistic, spark, tmp_path / "package")
     assert list(tmp_path.iterdir()) == []

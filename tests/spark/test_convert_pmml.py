@@ -11,9 +11,9 @@ from pyspark.ml import feature as ft
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from streaming.config.sections import SavedModel
 from streaming.convert import pmml
 from streaming.errors import ModelError
-from streaming.sections import SavedModel
 
 
 @pytest.fixture(scope="module")

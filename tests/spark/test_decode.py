@@ -9,9 +9,9 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from streaming.decode import META, PROBLEM, columns, decode, schema
+from streaming.config.sections import Events
 from streaming.errors import ConfigError
-from streaming.sections import Events
+from streaming.records.events import META, PROBLEM, columns, decode, schema
 
 STAMP = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 

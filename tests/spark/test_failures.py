@@ -11,7 +11,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming import secrets
 from streaming.errors import BrokerUnavailable, ConfigError, LaneDied, StateError, StreamingError
-from streaming.failures import explain
+from streaming.job.failures import explain
 
 
 def died(spark: SparkSession, cause: Any) -> StreamingQuery:

@@ -9,8 +9,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.errors import StateError
-from streaming.files import HadoopFolder, LocalFolder, folder
-from streaming.state import Command, Meta, Snapshot, StateLog
+from streaming.learning.state_log import Command, Meta, Snapshot, StateLog
+from streaming.runtime.files import HadoopFolder, LocalFolder, folder
 
 
 @pytest.fixture

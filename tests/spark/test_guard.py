@@ -20,18 +20,18 @@ from pyspark.sql.types import DoubleType, StructField, StructType
 from usual import usual
 
 from streaming.checks import model as contract
+from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
-from streaming.models import sparkml
-from streaming.models.guard import Guard
-from streaming.models.stages import Stage
-from streaming.sections import SavedModel
+from streaming.models.spark import pipeline
+from streaming.models.spark.guard import Guard
+from streaming.models.spark.metadata import Stage
 
 STAGE = Stage(0, "org.elsewhere.Custom", "custom", ("x",), ("y",), {})
 
 
-def save_and_load(fitted: Any, path: Path, spark: SparkSession) -> sparkml.SparkModel:
+def save_and_load(fitted: Any, path: Path, spark: SparkSession) -> pipeline.SparkModel:
     fitted.write().overwrite().save(str(path))
-    return sparkml.load(SavedModel(name="m", version="1", uri=str(path)), spark)
+    return pipeline.load(SavedModel(name="m", version="1", uri=str(path)), spark)
 
 
 def start(spark: SparkSession, rows: list[tuple[Any, ...]], schema: str) -> DataFrame:
@@ -183,9 +183,9 @@ def test_a_stage_of_the_users_own_is_loaded_only_when_allowed(in_python: bool, s
     fitted = Pipeline(stages=[Twice(in_python=in_python), *last]).fit(rows)
     fitted.write().save(str(tmp_path / "m"))
     with pytest.raises(ModelError, match=r"Twice .* is not allowed: .*model\.allow_classes"):
-        sparkml.load(SavedModel(name="m", version="1", uri=str(tmp_path / "m")), spark)
+        pipeline.load(SavedModel(name="m", version="1", uri=str(tmp_path / "m")), spark)
     allowed = (f"{Twice.__module__}.Twice",)
-    model = sparkml.load(SavedModel(name="m", version="1", uri=str(tmp_path / "m"), allow_classes=allowed), spark)
+    model = pipeline.load(SavedModel(name="m", version="1", uri=str(tmp_path / "m"), allow_classes=allowed), spark)
     assert model.runs_in_jvm is not in_python
     assert [why.split(" (")[0] for why in model.why_not_jvm] == (["stage 0 Twice"] if in_python else [])
     got = [row["prediction"] for row in model.transform(rows.drop("label")).collect()]

@@ -12,13 +12,13 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming import config as cfg
-from streaming import published
 from streaming.errors import StateError
-from streaming.files import LocalFolder
 from streaming.lanes.learn import learn_batch
-from streaming.learning import Learning, Taught, open_learners
-from streaming.state import Command, Snapshot, StateLog
-from streaming.summaries import ROWS
+from streaming.learning import weights_file
+from streaming.learning.state_log import Command, Snapshot, StateLog
+from streaming.learning.summaries import ROWS
+from streaming.learning.teach import Learning, Taught, open_learners
+from streaming.runtime.files import LocalFolder
 
 CONFIG = cfg.parse(
     {
@@ -79,7 +79,7 @@ class Lane:
 
     def content(self) -> dict[str, Any]:
         """All that is remembered and published, but for when it was written."""
-        found: dict[str, Any] = {"weights": self.folder.read(published.FILE)}
+        found: dict[str, Any] = {"weights": self.folder.read(weights_file.FILE)}
         for one in self.learning:
             for n in one.log.batches():
                 snapshot = Snapshot.from_bytes(one.log.folder.read(f"{n:010d}.npz") or b"")
@@ -172,11 +172,11 @@ def test_a_repeat_changes_nothing_whatever_it_brings(batches: list[DataFrame], t
 def test_an_empty_batch_keeps_the_weights_and_their_version(batches: list[DataFrame], tmp_path: Path) -> None:
     lane = Lane(tmp_path)
     lane.run(batches[0].limit(0), 0)
-    assert published.read(lane.folder) == {}, "nobody knows anything yet"
+    assert weights_file.read(lane.folder) == {}, "nobody knows anything yet"
     lane.run(batches[0], 1)
-    weights = lane.folder.read(published.FILE)
+    weights = lane.folder.read(weights_file.FILE)
     taught = lane.run(batches[0].limit(0), 2)
-    assert lane.folder.read(published.FILE) == weights
+    assert lane.folder.read(weights_file.FILE) == weights
     assert [(t.snapshot.meta.version, t.snapshot.meta.learned, t.snapshot.meta.batch) for t in taught] == [("1", 0, 2)] * 2
 
 

@@ -12,7 +12,7 @@ from pyspark.mllib.linalg import Vectors
 from pyspark.mllib.regression import LabeledPoint, LinearRegressionWithSGD
 from pyspark.sql import SparkSession
 
-from streaming.online.registry import make
+from streaming.online.algorithms import make
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pyspark.mllib warns that it is in maintenance mode
 

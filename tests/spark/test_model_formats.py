@@ -29,13 +29,13 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from usual import usual
 
 from streaming.checks.model import MODEL_CHECKS, check_null_never_raises, check_scores_good_rows
+from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
 from streaming.models import mlflow as mlflow_format
 from streaming.models import onnx as onnx_format
 from streaming.models import pmml as pmml_format
 from streaming.models import sklearn as sklearn_format
 from streaming.models.base import OUTPUTS, Model
-from streaming.sections import SavedModel
 
 SCHEMA = "id INT, contract STRING, tenure INT, charges DOUBLE, input_features ARRAY<DOUBLE>, extra STRUCT<a: INT, b: ARRAY<STRING>>"
 N = 60

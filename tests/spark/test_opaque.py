@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming import opaque, published
-from streaming.files import LocalFolder
-from streaming.online import registry
-from streaming.sections import Learner
+from streaming.config.sections import Learner
+from streaming.learning import state_file, weights_file
+from streaming.online import algorithms
+from streaming.runtime.files import LocalFolder
 
 SECTION = Learner.model_validate({"name": "tree", "algorithm": "river", "params": {"model": "tree.HoeffdingTreeClassifier"}})
 ROWS = [([1.0, 2.0], "x"), ([3.0, None], "y"), (None, "z"), ([1.0], "short"), ([0.5, 0.5], None)]
@@ -23,9 +23,9 @@ def rows(spark: SparkSession) -> DataFrame:
 
 
 def answers(rows: DataFrame, folder: Path) -> list[dict[str, object] | None]:
-    found = opaque.score(rows, [SECTION], str(folder)).collect()
+    found = state_file.score(rows, [SECTION], str(folder)).collect()
     assert sorted(str(r["other"]) for r in found) == sorted(str(other) for _, other in ROWS)
-    by_other = {r["other"]: r[published.column("tree")] for r in found}
+    by_other = {r["other"]: r[weights_file.column("tree")] for r in found}
     return [by_other[other] and by_other[other].asDict() for _, other in ROWS]
 
 
@@ -34,15 +34,15 @@ def test_nothing_published_is_no_answer(rows: DataFrame, tmp_path: Path) -> None
 
 
 def test_a_new_state_is_in_force_at_the_next_batch(rows: DataFrame, tmp_path: Path) -> None:
-    learner = registry.make(SECTION.algorithm, SECTION.params)
+    learner = algorithms.make(SECTION.algorithm, SECTION.params)
     chance = np.random.default_rng(3)
     X = chance.normal(size=(200, 2))
     y = (X[:, 0] > 0).astype(float)
     state = learner.init(2)
-    scored = opaque.score(rows, [SECTION], str(tmp_path))
+    scored = state_file.score(rows, [SECTION], str(tmp_path))
     for version in ("7", "8"):
         state = learner.update(state, learner.summarize(state, X, y))
-        opaque.publish(LocalFolder(tmp_path), SECTION.name, version, state)
+        state_file.publish(LocalFolder(tmp_path), SECTION.name, version, state)
         expected = learner.score(state, np.array([[1.0, 2.0], [0.5, 0.5]]))
         found = answers(rows, tmp_path)
         assert found[1:4] == [None, None, None]
@@ -53,4 +53,4 @@ def test_a_new_state_is_in_force_at_the_next_batch(rows: DataFrame, tmp_path: Pa
                 "probability": expected.probability[at].tolist(),
             }
         # The plan made before the first version reads the newest, too.
-        assert {r[published.column("tree")]["version"] for r in scored.collect() if r["other"] == "x"} == {version}
+        assert {r[weights_file.column("tree")]["version"] for r in scored.collect() if r["other"] == "x"} == {version}

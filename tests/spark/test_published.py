@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming import published
 from streaming.errors import TransientError
-from streaming.files import LocalFolder
+from streaming.learning import weights_file
 from streaming.online.weights import Kind, Weights
+from streaming.runtime.files import LocalFolder
 
 D = 7
 RNG = np.random.default_rng(11)
@@ -39,14 +39,14 @@ X = np.vstack([RNG.normal(size=(150, D)), RNG.normal(size=(50, D)) * 1e3, np.zer
 def answers(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """Every row scored by every learner, in one job, through the file as the score lane reads it."""
     folder = LocalFolder(tmp_path_factory.mktemp("weights"))
-    published.publish(folder, "t", MODELS, restart=True)
+    weights_file.publish(folder, "t", MODELS, restart=True)
     rows = [("t", i, x.tolist()) for i, x in enumerate(X)]
     rows += [("t", 1000, [1.0] * (D - 1)), ("t", 1001, [1.0] * (D + 1)), ("t", 1002, []), ("t", 1003, None), ("other", 1004, X[0].tolist())]
     events = spark.createDataFrame(rows, "topic STRING, i INT, features ARRAY<DOUBLE>").coalesce(1)
-    frame = published.frame(spark, str(folder.path / published.FILE))
+    frame = weights_file.frame(spark, str(folder.path / weights_file.FILE))
     joined = events.join(frame, events["topic"] == frame["_topic"], "left")
-    scored = published.score(joined, [*MODELS, "cold"])
-    wanted = [*events.columns, "_topic", "_learners", *(published.column(name) for name in (*MODELS, "cold"))]
+    scored = weights_file.score(joined, [*MODELS, "cold"])
+    wanted = [*events.columns, "_topic", "_learners", *(weights_file.column(name) for name in (*MODELS, "cold"))]
     assert scored.columns == wanted, "nothing but the answers is added"
     return sorted(scored.collect(), key=lambda row: row["i"])
 
@@ -54,7 +54,7 @@ def answers(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> li
 @pytest.mark.parametrize("name", MODELS)
 def test_sql_and_numpy_agree(answers: list[Any], name: str) -> None:
     version, model = MODELS[name]
-    found = [row[published.column(name)] for row in answers[: len(X)]]
+    found = [row[weights_file.column(name)] for row in answers[: len(X)]]
     expected = model.predict(X)
     assert {answer["version"] for answer in found} == {version}
     np.testing.assert_allclose([answer["prediction"] for answer in found], expected.prediction, rtol=1e-9, atol=1e-9)
@@ -68,24 +68,24 @@ def test_sql_and_numpy_agree(answers: list[Any], name: str) -> None:
 @pytest.mark.parametrize("i", [1000, 1001, 1002, 1003, 1004], ids=["too narrow", "too wide", "empty", "null", "another topic"])
 def test_features_that_do_not_fit_get_no_answer(answers: list[Any], i: int) -> None:
     row = next(row for row in answers if row["i"] == i)
-    assert {tuple(row[published.column(name)]) for name in MODELS} == {(None, None, None)}
+    assert {tuple(row[weights_file.column(name)]) for name in MODELS} == {(None, None, None)}
 
 
 def test_a_learner_without_weights_gives_no_answer(answers: list[Any]) -> None:
-    assert {tuple(row[published.column("cold")]) for row in answers} == {(None, None, None)}
+    assert {tuple(row[weights_file.column("cold")]) for row in answers} == {(None, None, None)}
 
 
 def test_equal_scores_go_to_the_first(spark: SparkSession, tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
     ties = {"s": ("1", Weights("softmax", np.zeros((3, 1)), np.zeros(3))), "n": ("1", Weights("nearest", np.array([[-1.0], [1.0]]), None)),
             "l": ("1", Weights("logistic", np.zeros(1), np.asarray(0.0)))}  # fmt: skip
-    published.publish(folder, "t", ties, restart=True)
-    frame = published.frame(spark, str(tmp_path / published.FILE)).selectExpr("*", "array(0D) features")
-    row = published.score(frame, list(ties)).first()
+    weights_file.publish(folder, "t", ties, restart=True)
+    frame = weights_file.frame(spark, str(tmp_path / weights_file.FILE)).selectExpr("*", "array(0D) features")
+    row = weights_file.score(frame, list(ties)).first()
     assert row is not None
     zero = np.zeros((1, 1))
     assert (
-        [row[published.column(name)]["prediction"] for name in ties]
+        [row[weights_file.column(name)]["prediction"] for name in ties]
         == [w.predict(zero).prediction[0] for _, w in ties.values()]
         == [0.0] * 3
     )
@@ -93,9 +93,9 @@ def test_equal_scores_go_to_the_first(spark: SparkSession, tmp_path: Path) -> No
 
 def test_the_file_comes_back_bit_for_bit(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
-    assert published.read(folder) == {}
-    published.publish(folder, "t", MODELS)
-    back = published.read(folder)
+    assert weights_file.read(folder) == {}
+    weights_file.publish(folder, "t", MODELS)
+    back = weights_file.read(folder)
     assert set(back) == set(MODELS)
     for name, (version, model) in MODELS.items():
         assert back[name][0] == version
@@ -114,8 +114,8 @@ def test_the_length_is_fixed_while_it_is_read(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
     sizes = set()
     for content in ({}, linear(1), linear(500, 1 / 3), MODELS, linear(2)):
-        published.publish(folder, "t", content)
-        data = folder.read(published.FILE) or b""
+        weights_file.publish(folder, "t", content)
+        data = folder.read(weights_file.FILE) or b""
         sizes.add(len(data))
         assert data.endswith(b"\n")
         assert data.count(b"\n") == 1
@@ -125,28 +125,28 @@ def test_the_length_is_fixed_while_it_is_read(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_asks_for_a_restart_which_makes_room(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
-    published.publish(folder, "t", linear(1))
-    before = folder.read(published.FILE)
+    weights_file.publish(folder, "t", linear(1))
+    before = folder.read(weights_file.FILE)
     with pytest.raises(TransientError, match="restart the job: it then makes room"):
-        published.publish(folder, "t", linear(10_000, 1 / 3))
-    assert folder.read(published.FILE) == before, "the old weights stay in force"
-    published.publish(folder, "t", linear(10_000, 1 / 3), restart=True)
-    assert len(folder.read(published.FILE) or b"") == 262_144
-    published.publish(folder, "t", linear(1))
-    assert len(folder.read(published.FILE) or b"") == 262_144
+        weights_file.publish(folder, "t", linear(10_000, 1 / 3))
+    assert folder.read(weights_file.FILE) == before, "the old weights stay in force"
+    weights_file.publish(folder, "t", linear(10_000, 1 / 3), restart=True)
+    assert len(folder.read(weights_file.FILE) or b"") == 262_144
+    weights_file.publish(folder, "t", linear(1))
+    assert len(folder.read(weights_file.FILE) or b"") == 262_144
 
 
 @pytest.mark.parametrize("extra", [-2, -1, 0, 1])
 def test_the_edge_of_the_room(extra: int) -> None:
-    text = len(published.line("t", linear(3)).rstrip())
+    text = len(weights_file.line("t", linear(3)).rstrip())
     size = text + 1 + extra
     if extra < 0:
         with pytest.raises(TransientError):
-            published.line("t", linear(3), size=size)
+            weights_file.line("t", linear(3), size=size)
     else:
-        assert len(published.line("t", linear(3), size=size)) == size
+        assert len(weights_file.line("t", linear(3), size=size)) == size
 
 
 def test_a_number_that_is_not_finite_is_never_published() -> None:
     with pytest.raises(ValueError, match="JSON"):
-        published.line("t", linear(2, np.inf))
+        weights_file.line("t", linear(2, np.inf))

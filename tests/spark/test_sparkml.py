@@ -17,10 +17,10 @@ from pyspark.sql.types import ArrayType, DoubleType, NullType
 from usual import usual
 
 from streaming.checks.model import MODEL_CHECKS
+from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
-from streaming.models import sparkml
-from streaming.models.match import missing
-from streaming.sections import SavedModel
+from streaming.models.columns import missing
+from streaming.models.spark import pipeline
 
 SCHEMA = "id INT, contract STRING, internet STRING, tenure INT, charges DOUBLE"
 NAN, INF = math.nan, math.inf
@@ -102,7 +102,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, training: DataFrame) -> Call
     return get
 
 
-def plain(path: Path, events: DataFrame, model: sparkml.SparkModel) -> DataFrame:
+def plain(path: Path, events: DataFrame, model: pipeline.SparkModel) -> DataFrame:
     """What Spark ML itself says, in the shape of the outputs."""
     scored = PipelineModel.load(str(path)).transform(events)
     p = model.predictor.params
@@ -117,7 +117,7 @@ def plain(path: Path, events: DataFrame, model: sparkml.SparkModel) -> DataFrame
 
 @pytest.mark.parametrize("name", usual(LAST, {"multinomial", "gbt", "linear", "kmeans"}))
 def test_same_answers_as_spark_ml_on_good_rows(name: str, saved: Callable[[str], Path], spark: SparkSession, events: DataFrame) -> None:
-    model = sparkml.load(section(saved(name)), spark)
+    model = pipeline.load(section(saved(name)), spark)
     got = model.transform(events)
     assert got.schema["prediction"].dataType == DoubleType()
     assert got.collect() == plain(saved(name), events, model).collect()
@@ -127,7 +127,7 @@ def test_same_answers_as_spark_ml_on_good_rows(name: str, saved: Callable[[str],
 
 @pytest.mark.parametrize("name", usual(LAST, {"forest", "bayes", "mlp", "glm", "cosine"}))
 def test_bad_rows_get_an_error_and_stop_nothing(name: str, saved: Callable[[str], Path], spark: SparkSession) -> None:
-    model = sparkml.load(section(saved(name)), spark)
+    model = pipeline.load(section(saved(name)), spark)
     rows = model.transform(spark.createDataFrame(BAD, SCHEMA)).collect()
     assert [row["id"] for row in rows] == [bad[0] for bad in BAD]
     by_id = {row["id"]: row for row in rows}
@@ -144,7 +144,7 @@ def test_bad_rows_get_an_error_and_stop_nothing(name: str, saved: Callable[[str]
 @pytest.mark.parametrize("whole_stage", ["true", "false"])
 @pytest.mark.parametrize("factory", ["FALLBACK", "NO_CODEGEN"])
 def test_guard_holds_compiled_and_interpreted(whole_stage: str, factory: str, saved: Callable[[str], Path], spark: SparkSession) -> None:
-    model = sparkml.load(section(saved("forest")), spark)
+    model = pipeline.load(section(saved("forest")), spark)
     frame = spark.createDataFrame(BAD, SCHEMA)
     expected = model.transform(frame).drop("charges").collect()  # NaN is not equal to NaN
     options = {"spark.sql.codegen.wholeStage": whole_stage, "spark.sql.codegen.factoryMode": factory}
@@ -158,7 +158,7 @@ def test_guard_holds_compiled_and_interpreted(whole_stage: str, factory: str, sa
 
 
 def test_a_stream_goes_on_after_bad_rows(saved: Callable[[str], Path], spark: SparkSession, tmp_path: Path) -> None:
-    model = sparkml.load(section(saved("logistic")), spark)
+    model = pipeline.load(section(saved("logistic")), spark)
     source = tmp_path / "events"
     good = [(20, "year", "dsl", 5, 10.0)]
     for batch in (BAD, good, BAD, good):
@@ -178,7 +178,7 @@ def test_a_stream_goes_on_after_bad_rows(saved: Callable[[str], Path], spark: Sp
 def test_inputs_are_the_columns_read_and_missing_says_what_lacks(
     saved: Callable[[str], Path], spark: SparkSession, events: DataFrame
 ) -> None:
-    model = sparkml.load(section(saved("logistic")), spark)
+    model = pipeline.load(section(saved("logistic")), spark)
     types = {f.name: f.dataType for f in model.inputs().fields}
     assert types == {"contract": NullType(), "internet": NullType(), "tenure": DoubleType(), "charges": DoubleType()}
     assert missing(model, events.schema) == []
@@ -193,7 +193,7 @@ def test_inputs_are_the_columns_read_and_missing_says_what_lacks(
 
 
 def test_event_columns_never_meet_the_columns_of_the_pipeline(saved: Callable[[str], Path], spark: SparkSession, events: DataFrame) -> None:
-    model = sparkml.load(section(saved("multinomial")), spark)
+    model = pipeline.load(section(saved("multinomial")), spark)
     crowded = events.withColumns(
         {"answer": F.lit("mine"), "numbers": F.lit(7), "rawPrediction": F.lit(8), "a.b": F.lit(9), "label": F.lit(None)}
     )
@@ -216,7 +216,7 @@ def test_the_label_of_training_is_not_asked_of_an_event(
     ]
     fitted = prepared(*last).fit(words)
     fitted.write().save(str(tmp_path / "m"))
-    model = sparkml.load(section(tmp_path / "m"), spark)
+    model = pipeline.load(section(tmp_path / "m"), spark)
     assert "word" not in model.inputs().fieldNames()
     got = model.transform(events.withColumn("word", F.lit(None).cast("string"))).drop("word")
     assert got.collect() == plain(tmp_path / "m", events, model).collect()
@@ -228,18 +228,18 @@ def test_pipeline_inside_a_pipeline_and_a_stage_alone(training: DataFrame, spark
     last = classification.LogisticRegression(maxIter=2).fit(ready)
     PipelineModel([features, PipelineModel([last])]).write().save(str(tmp_path / "nested"))
     last.write().save(str(tmp_path / "alone"))
-    nested, alone = sparkml.load(section(tmp_path / "nested"), spark), sparkml.load(section(tmp_path / "alone"), spark)
+    nested, alone = pipeline.load(section(tmp_path / "nested"), spark), pipeline.load(section(tmp_path / "alone"), spark)
     expected = plain(tmp_path / "nested", events, nested).collect()
     assert nested.transform(events).collect() == expected
     assert [stage.index for stage in nested.stages] == list(range(6))
     assert alone.inputs().fields[0].dataType == ArrayType(DoubleType())
     with pytest.raises(ModelError, match="a name under which the model answers"):
         alone.transform(ready.select("id", "features"))
-    assert sparkml.last_stage(nested).coefficients == last.coefficients
-    assert type(sparkml.last_stage(nested)) is type(last)
+    assert pipeline.last_stage(nested).coefficients == last.coefficients
+    assert type(pipeline.last_stage(nested)) is type(last)
 
 
 @pytest.mark.parametrize("check", MODEL_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", usual(["logistic", "linear", "kmeans"], {"logistic"}))
 def test_contract(name: str, check: Any, saved: Callable[[str], Path], spark: SparkSession, events: DataFrame) -> None:
-    check(sparkml.load(section(saved(name)), spark), events)
+    check(pipeline.load(section(saved(name)), spark), events)

@@ -12,15 +12,16 @@ from pyspark.ml import Pipeline, PipelineModel, classification, recommendation
 from pyspark.ml import feature as ft
 from pyspark.sql import DataFrame, SparkSession
 
+from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
-from streaming.models import manifest, sparkml
-from streaming.sections import SavedModel
+from streaming.models import manifest
+from streaming.models.spark import pipeline
 
 SQL = "SELECT *, x * 2 AS double_x FROM __THIS__"
 
 
-def load(spark: SparkSession, uri: Path | str, **other: Any) -> sparkml.SparkModel:
-    return sparkml.load(SavedModel(name="m", version="1", uri=str(uri), **other), spark)
+def load(spark: SparkSession, uri: Path | str, **other: Any) -> pipeline.SparkModel:
+    return pipeline.load(SavedModel(name="m", version="1", uri=str(uri), **other), spark)
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 
+from streaming.config.sections import SavedModel, Train
 from streaming.demo import churn
 from streaming.errors import ConfigError
 from streaming.models import manifest
-from streaming.sections import SavedModel, Train
-from streaming.training import Report, train
+from streaming.training.run import Report, train
 
 ROWS = 800
 CATEGORICAL = ("contract", "internet_service", "payment_method", "paperless_billing")

@@ -20,7 +20,7 @@ from streaming.errors import StoreError, StoreUnavailable
 from streaming.stores import postgres as pg
 from streaming.stores import redis as rd
 from streaming.stores import sqlite
-from streaming.stores.partitions import write_partitions
+from streaming.stores.write_partitions import write_partitions
 
 if TYPE_CHECKING:
     from servers import DatabaseServer

@@ -16,9 +16,9 @@ from pydantic import SecretStr
 from pyspark.sql import SparkSession
 
 from streaming import config
+from streaming.adapters import STORES, load
 from streaming.checks.predictions import frame, prediction
 from streaming.errors import StoreError, StoreUnavailable
-from streaming.registry import STORES, load
 from streaming.stores import delta, sqlite
 from streaming.stores import postgres as pg
 from streaming.stores import redis as rd

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from streaming import config, secrets
+from streaming.config.sections import seconds
 from streaming.errors import ConfigError
-from streaming.sections import seconds
 
 TREE: dict[str, Any] = {
     "name": "churn",

@@ -11,9 +11,9 @@ import skops.io
 from click.testing import CliRunner
 from sklearn.linear_model import LinearRegression
 
-from streaming.commands.convert import convert, package
+from streaming.cli.convert import convert, package
 from streaming.errors import ConfigError, ModelError
-from streaming.portable.onnx import open_onnx
+from streaming.scorers.onnx import open_onnx
 
 X = np.random.default_rng(0).normal(size=(100, 2))
 

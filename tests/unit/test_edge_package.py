@@ -20,11 +20,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from streaming.config.sections import SavedModel
 from streaming.convert import package
 from streaming.errors import ModelError
-from streaming.portable import columns
-from streaming.portable.onnx import PackageScorer, open_onnx
-from streaming.sections import SavedModel
+from streaming.scorers import columns
+from streaming.scorers.onnx import PackageScorer, open_onnx
 
 ROWS: list[dict[str, Any]] = [
     {"contract": "month", "tenure": 3, "charges": 80.5},

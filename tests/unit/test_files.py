@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming.files import Folder, LocalFolder, folder, is_local, local_path
+from streaming.runtime.files import Folder, LocalFolder, folder, is_local, local_path
 
 
 def check_folder(fresh: Folder) -> None:

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from streaming import jars, java
 from streaming.errors import EnvironmentFailure
+from streaming.runtime import jars, java
 
 
 def executable(path: Path, script: str) -> Path:

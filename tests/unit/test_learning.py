@@ -12,12 +12,12 @@ import pytest
 
 from streaming import config as cfg
 from streaming.errors import ConfigError, StateError
-from streaming.files import LocalFolder
-from streaming.learning import WARM, Before, Learning, Taught, open_learners, step, teach
+from streaming.learning.state_log import Command, Snapshot
+from streaming.learning.summaries import Part
+from streaming.learning.teach import WARM, Before, Learning, Taught, open_learners, step, teach
 from streaming.online import metrics
 from streaming.online.weights import Scored, Weights
-from streaming.state import Command, Snapshot
-from streaming.summaries import Part
+from streaming.runtime.files import LocalFolder
 
 D = 3
 TRUE = np.array([1.0, -2.0, 0.5])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from streaming.errors import ModelError
-from streaming.portable import package
-from streaming.portable.base import Scorer
-from streaming.portable.pmml import open_pmml
+from streaming.scorers import files
+from streaming.scorers.base import Scorer
+from streaming.scorers.pmml import open_pmml
 
 DOCUMENT = """<PMML xmlns="http://www.dmg.org/PMML-4_4" version="4.4"><Header/>
 <DataDictionary>
@@ -33,7 +33,7 @@ DOCUMENT = """<PMML xmlns="http://www.dmg.org/PMML-4_4" version="4.4"><Header/>
 
 def opened(path: Path, text: str) -> Scorer:
     (path / "m.pmml").write_text(text)
-    return open_pmml(package.read(str(path / "m.pmml")))
+    return open_pmml(files.read(str(path / "m.pmml")))
 
 
 def test_answers_and_errors(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streaming.progress import behind, offsets, progress
+from streaming.monitor.progress import behind, offsets, progress
 
 REPORT: dict[str, Any] = {
     "batchId": 17,

@@ -20,9 +20,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from streaming.errors import ModelError
-from streaming.portable import mlflow, package
-from streaming.portable.base import Scorer
-from streaming.portable.sklearn import SklearnScorer, open_sklearn
+from streaming.scorers import files, mlflow
+from streaming.scorers.base import Scorer
+from streaming.scorers.sklearn import SklearnScorer, open_sklearn
 
 N = 90
 TABLE = pd.DataFrame(
@@ -51,7 +51,7 @@ ALLOWED = ("numpy.dtype",)
 
 def saved(estimator: Any, path: Path) -> SklearnScorer:
     skops.io.dump(estimator, path / "m.skops")
-    return open_sklearn(package.read(str(path / "m.skops")), allow=ALLOWED)
+    return open_sklearn(files.read(str(path / "m.skops")), allow=ALLOWED)
 
 
 def columns(table: pd.DataFrame = TABLE) -> dict[str, np.ndarray[Any, Any]]:
@@ -146,7 +146,7 @@ def test_types_that_skops_does_not_trust_are_named(tmp_path: Path) -> None:
     forest = fitted(RandomForestClassifier(n_estimators=2, n_jobs=2))
     with pytest.raises(ModelError, match=r"sklearn\.tree\._tree\.Tree.*model\.allow_classes"):
         saved(forest, tmp_path)
-    allowed = open_sklearn(package.read(str(tmp_path / "m.skops")), allow=(*ALLOWED, "sklearn.tree._tree.Tree"))
+    allowed = open_sklearn(files.read(str(tmp_path / "m.skops")), allow=(*ALLOWED, "sklearn.tree._tree.Tree"))
     assert allowed.score(columns()).error == [None] * N
     assert allowed.estimator.get_params()["last__n_jobs"] == 1
 
@@ -163,14 +163,14 @@ class Trap:
 
 def test_a_pickle_is_opened_only_when_trusted(tmp_path: Path) -> None:
     (tmp_path / "m.pkl").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
-    found = package.read(str(tmp_path / "m.pkl"))
+    found = files.read(str(tmp_path / "m.pkl"))
     with pytest.raises(ModelError, match=r"runs whatever code.*model\.trust: true"):
         open_sklearn(found)
     with pytest.raises(ModelError, match="changed or tampered with"):
         open_sklearn(found.verified("0" * 64), trust=True)
     assert not (tmp_path / "sprung").exists()
     joblib.dump(fitted(), tmp_path / "m.joblib")
-    good = package.read(str(tmp_path / "m.joblib"))
+    good = files.read(str(tmp_path / "m.joblib"))
     assert open_sklearn(good.verified(good.sha256), trust=True).score(columns()).error == [None] * N
 
 
@@ -185,7 +185,7 @@ def test_a_pickle_is_opened_only_when_trusted(tmp_path: Path) -> None:
 def test_broken_files(name: str, content: bytes, said: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelError, match=said):
-        open_sklearn(package.read(str(tmp_path / name)), trust=True)
+        open_sklearn(files.read(str(tmp_path / name)), trust=True)
 
 
 def test_what_is_no_fitted_estimator(tmp_path: Path) -> None:
@@ -194,12 +194,12 @@ def test_what_is_no_fitted_estimator(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot predict"):
         saved(StandardScaler(), tmp_path)
     with pytest.raises(ModelError, match="no such model"):
-        package.read(str(tmp_path / "none.skops"))
+        files.read(str(tmp_path / "none.skops"))
 
 
-def describe(path: Path, text: str) -> package.Package:
+def describe(path: Path, text: str) -> files.Package:
     (path / "MLmodel").write_text(text)
-    return package.read(str(path))
+    return files.read(str(path))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from streaming.errors import StateError
-from streaming.files import LocalFolder
-from streaming.state import KEPT_WHOLE, Command, Meta, Snapshot, StateLog, keeps
+from streaming.learning.state_log import KEPT_WHOLE, Command, Meta, Snapshot, StateLog, keeps
+from streaming.runtime.files import LocalFolder
 
 START = Snapshot(Meta(-1, None), {})
 DAY = 86_400

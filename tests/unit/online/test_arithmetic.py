@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming.online import folded, glm, moments, passes
+from streaming.online import moments
+from streaming.online.adaptive import losses, raw_steps, steps
+from streaming.online.adaptive.losses import Family
+from streaming.online.adaptive.steps import Fit, Steps
+from streaming.online.algorithms import make
 from streaming.online.base import valid_rows
-from streaming.online.glm import Family
-from streaming.online.passes import Fit, Steps
-from streaming.online.registry import make
 from streaming.online.weights import Scored, Weights
 
 FAMILIES: list[Family] = ["linear", "logistic", "softmax", "poisson"]
@@ -39,8 +40,8 @@ def test_residual_and_curvature_are_the_derivatives_of_the_loss(family: Family) 
     for _ in range(20):
         m = rng.normal(size=k)
         t = np.eye(k)[1] if family == "softmax" else rng.integers(0, 2, size=1).astype(float)
-        residual, response = passes.residuals(how, m[None], t[None])
-        bend = glm.curvature(family, response)
+        residual, response = steps.residuals(how, m[None], t[None])
+        bend = losses.curvature(family, response)
         for j in range(k):
             e = 1e-4 * np.eye(k)[j]
             up, down, here = _loss(family, m + e, t), _loss(family, m - e, t), _loss(family, m, t)
@@ -58,7 +59,7 @@ def test_adagrad_row_is_the_formula_of_the_docstring() -> None:
     v = w - 0.1 * g / np.sqrt(G2)
     expected = np.sign(v) * np.maximum(np.abs(v) - 0.1 * 0.01 * free / np.sqrt(G2), 0)
     zero, one = np.zeros((1, 1)), np.ones((1, 1))
-    for run in (passes.adagrad_rows, passes.adagrad_batch):
+    for run in (steps.adagrad_rows, steps.adagrad_batch):
         fit = run(how, Fit(w[None], G[None]), z[None], zero, one)
         np.testing.assert_allclose(fit.w[0], expected, rtol=1e-12)
         np.testing.assert_allclose(fit.curve[0], G2, rtol=1e-12)
@@ -66,7 +67,7 @@ def test_adagrad_row_is_the_formula_of_the_docstring() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
-    ("rows", "batch"), [(passes.adagrad_rows, passes.adagrad_batch), (passes.newton_rows, passes.newton_batch)], ids=["adagrad", "newton"]
+    ("rows", "batch"), [(steps.adagrad_rows, steps.adagrad_batch), (steps.newton_rows, steps.newton_batch)], ids=["adagrad", "newton"]
 )
 def test_a_mini_batch_of_one_is_a_row(family: Family, rows: object, batch: object) -> None:
     k = 3 if family == "softmax" else 1
@@ -74,7 +75,7 @@ def test_a_mini_batch_of_one_is_a_row(family: Family, rows: object, batch: objec
     rng = np.random.default_rng(1)
     Z = np.column_stack([rng.normal(size=(30, 2)), np.ones(30)])
     t = np.eye(3)[rng.integers(0, 3, 30)] if k == 3 else rng.integers(0, 2, size=(30, 1)).astype(float)
-    curve = np.full((k, 3), 1e-3) if rows is passes.adagrad_rows else np.tile(np.eye(3), (k, 1, 1))
+    curve = np.full((k, 3), 1e-3) if rows is steps.adagrad_rows else np.tile(np.eye(3), (k, 1, 1))
     one = all_at_once = Fit(np.zeros((k, 3)), curve)
     all_at_once = rows(how, all_at_once, Z, np.zeros((30, k)), t)  # type: ignore[operator]
     for i in range(30):
@@ -88,7 +89,7 @@ def test_newton_on_squared_loss_is_ridge_regression() -> None:
     Z = np.column_stack([rng.normal(size=(50, 3)), np.ones(50)])
     t = rng.normal(size=(50, 1))
     start = Fit(np.zeros((1, 4)), np.eye(4)[None] / 2.0)
-    fit = passes.newton_rows(Steps("linear", 1.0, 0.1, 0.0, 0.0, math.inf, 2.0), start, Z, np.zeros((50, 1)), t)
+    fit = steps.newton_rows(Steps("linear", 1.0, 0.1, 0.0, 0.0, math.inf, 2.0), start, Z, np.zeros((50, 1)), t)
     np.testing.assert_allclose(fit.w[0], np.linalg.solve(Z.T @ Z + 2.0 * np.eye(4), Z.T @ t[:, 0]), rtol=1e-9)
     np.testing.assert_allclose(fit.curve[0], np.linalg.inv(Z.T @ Z + 2.0 * np.eye(4)), rtol=1e-9)
 
@@ -100,13 +101,13 @@ def test_the_folded_mini_batch_equals_the_standardised_one(family: Family) -> No
     X = rng.normal(size=(200, 4)) * [1.0, 100.0, 1e-3, 5.0] + [0.0, 900.0, 0.05, -3.0]
     t = np.eye(3)[rng.integers(0, 3, 200)] if k == 3 else rng.integers(0, 2, size=(200, 1)).astype(float)
     how = Steps(family, 0.999, 0.1, 0.0, 1e-3, 20.0, 1.0)
-    sums = folded.column_sums(moments.empty(4), X, 20.0)
+    sums = raw_steps.column_sums(moments.empty(4), X, 20.0)
     assert sums.plain
-    frame = glm.frame_of("logistic", sums.moments.mean, moments.spread(sums.moments), 4)
+    frame = losses.frame_of("logistic", sums.moments.mean, moments.spread(sums.moments), 4)
     fit = Fit(rng.normal(size=(k, 5)) * 0.1, np.full((k, 5), 0.1))
     Z = np.column_stack([(X - frame.centre) / frame.scale, np.ones(200)])
-    a = folded.adagrad_batch(how, fit, sums, frame, np.zeros((200, k)), t)
-    b = passes.adagrad_batch(how, fit, Z, np.zeros((200, k)), t)
+    a = raw_steps.adagrad_batch(how, fit, sums, frame, np.zeros((200, k)), t)
+    b = steps.adagrad_batch(how, fit, Z, np.zeros((200, k)), t)
     np.testing.assert_allclose(a.w, b.w, rtol=1e-9, atol=1e-10)
     np.testing.assert_allclose(a.curve, b.curve, rtol=1e-9)
 
@@ -114,10 +115,10 @@ def test_the_folded_mini_batch_equals_the_standardised_one(family: Family) -> No
 def test_the_fold_is_not_used_where_it_would_cancel_or_skip_a_cut() -> None:
     rng = np.random.default_rng(4)
     X = rng.normal(size=(300, 2))
-    assert not folded.column_sums(moments.empty(2), X + 1e4, 20.0).plain
-    known = folded.column_sums(moments.empty(2), X, 20.0).moments
+    assert not raw_steps.column_sums(moments.empty(2), X + 1e4, 20.0).plain
+    known = raw_steps.column_sums(moments.empty(2), X, 20.0).moments
     X[7, 1] = 50.0
-    sums = folded.column_sums(known, X, 20.0)
+    sums = raw_steps.column_sums(known, X, 20.0)
     assert not sums.plain
     assert sums.values[7, 1] == pytest.approx(known.mean[1] + 20.0 * moments.spread(known)[1])
 

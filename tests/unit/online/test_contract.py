@@ -17,11 +17,11 @@ from streaming.checks.learner import (
     check_weights_agree,
     problem,
 )
-from streaming.online.adaptive import Adaptive
+from streaming.online.adaptive.combine import AdaptiveState, Parts
+from streaming.online.adaptive.learner import Adaptive
+from streaming.online.algorithms import make
 from streaming.online.base import Array
 from streaming.online.kmeans import KMeans, KMeansState
-from streaming.online.partitions import AdaptiveState, Parts
-from streaming.online.registry import make
 from streaming.online.weights import Scored, Weights
 
 LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {

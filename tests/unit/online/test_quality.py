@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from river import datasets
 
-from streaming.online.registry import make
+from streaming.online.algorithms import make
 
 
 def stream(name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streaming.online.algorithms import LEARNERS, make, parameters
 from streaming.online.base import Learner, from_arrays
-from streaming.online.registry import LEARNERS, make, parameters
 from streaming.online.weights import Weights
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streaming.online.registry import make
+from streaming.online.algorithms import make
 from streaming.online.river import load
 
 

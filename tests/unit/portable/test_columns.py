@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming.errors import ModelError
-from streaming.portable import columns, edge
-from streaming.portable.base import Kind
+from streaming.scorers import columns, standalone
+from streaming.scorers.base import Kind
 
 INPUTS: dict[str, Kind] = {"n": "number", "t": "text", "v": "vector"}
 
@@ -39,14 +39,14 @@ def test_text_from_rows_is_spelled_as_spark_spells_it() -> None:
 )  # fmt: skip
 def test_doubles_are_spelled_as_java_does(value: float, expected: str) -> None:
     assert columns.text(value) == expected
-    assert edge.spelled(value) == expected  # the packaged scorer has a copy of its own
+    assert standalone.spelled(value) == expected  # the packaged scorer has a copy of its own
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_spelled_doubles_read_back_as_they_were(value: float) -> None:
     spelled = columns.text(value)
     assert float(spelled) == value
-    assert edge.spelled(value) == spelled
+    assert standalone.spelled(value) == spelled
 
 
 def test_vectors_from_rows() -> None:

@@ -14,11 +14,11 @@ from onnx import TensorProto, helper
 from skl2onnx import to_onnx
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from streaming.config.sections import SavedModel
 from streaming.convert import package
 from streaming.errors import ModelError
-from streaming.portable.base import Scorer
-from streaming.portable.onnx import OnnxScorer, PackageScorer, open_onnx
-from streaming.sections import SavedModel
+from streaming.scorers.base import Scorer
+from streaming.scorers.onnx import OnnxScorer, PackageScorer, open_onnx
 
 X = np.random.default_rng(0).normal(size=(200, 3))
 Y = (X[:, 0] + X[:, 1] > 0).astype(int)

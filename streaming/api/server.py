@@ -1,0 +1,100 @@
+"""The long-running process: one socket, one event loop, the application, and a clean end."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from streaming import adapters as registry
+from streaming import config as cfg
+from streaming.api.app import create_app
+from streaming.api.routes import Lookup
+from streaming.api.served import Models
+from streaming.api.sources import ConfigSource
+from streaming.config.sections import Api, StoreSection
+from streaming.errors import EnvironmentFailure
+
+log: Final = logging.getLogger(__name__)
+
+#: Requests that are still running this long after SIGTERM are cut off.
+_GRACE_S: Final = 20
+#: Longer than a pause between two requests of a busy client, shorter than most proxies wait.
+_KEEP_ALIVE_S: Final = 30
+
+
+def serve(path: Path) -> None:
+    """Answer until SIGTERM or Ctrl-C; requests that came in before are answered to the end. SIGHUP looks for a new version.
+
+    ConfigError, ModelError or EnvironmentFailure when it cannot start: each before the first request is taken.
+    """
+    config = cfg.load(path)
+    settings = config.api
+    listener = listen(settings)
+    with listener:
+        models = Models({config.model.name: ConfigSource(path)})
+        store, no_store = lookup(config.store)
+        app = create_app(models, store, settings, no_store=no_store)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                # X-Forwarded-For would let a caller choose whose rate it uses up.
+                proxy_headers=False,
+                ws="none",
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=_GRACE_S,
+            )
+        )
+        # The server raises what stopped it once more when it has ended, for whoever was there before; here nobody dies of it.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        signal.signal(signal.SIGHUP, lambda *_: models.recheck())
+        host, port = listener.getsockname()[:2]
+        # From here on a caller waits instead of being turned away while the server starts.
+        listener.listen()
+        log.info("api name=%s listens=http://%s:%d", config.name, f"[{host}]" if ":" in host else host, port)
+        server.run(sockets=[listener])
+    log.info("api name=%s stopped", config.name)
+
+
+def listen(settings: Api) -> socket.socket:
+    """The socket, bound before anything slow is done. EnvironmentFailure when the port is taken or the address is not ours."""
+    where = f"{settings.host} port {settings.port}"
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, kind)
+    except OSError as unknown:
+        raise EnvironmentFailure(f"api.host: {settings.host} is no address of this machine: {unknown.strerror}") from unknown
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as refused:
+        listener.close()
+        if refused.errno == errno.EADDRINUSE:
+            words = f"{where}: another process listens there; stop it, or choose another api.port"
+        elif refused.errno == errno.EACCES:
+            words = f"{where}: not allowed to this user; choose an api.port of 1024 or more"
+        else:
+            words = f"{where}: cannot listen there: {refused.strerror}; check api.host"
+        raise EnvironmentFailure(words) from refused
+    return listener
+
+
+def lookup(section: StoreSection, *, adapters: dict[str, tuple[str, str]] = registry.STORES) -> tuple[Lookup | None, str]:
+    """The store as something to look keys up in, or None and why there is none."""
+    if section.kind == "delta":
+        return (
+            None,
+            "the store is a Delta table, which only Spark reads: `streaming get CONFIG KEY` does; sqlite, postgres and redis answer here",
+        )
+    open_store: Callable[[object, None], Lookup] = registry.load(section.kind, adapters).open
+    return open_store(section, None), ""

@@ -1,0 +1,198 @@
+"""Batch scoring: files or a range of the events topic in, one folder out, with the decode, the model and the records of the stream.
+
+The work is cut into chunks. Each chunk is written whole, beside the target; when all are there, one rename puts the
+result in place. A run that was killed goes on with the chunks that are missing; a reader never sees half a result.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Literal, cast
+from uuid import uuid4
+
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from streaming import adapters
+from streaming.batch import inputs
+from streaming.batch.inputs import Chunk, Source
+from streaming.config.load import Config
+from streaming.errors import ConfigError, StateError
+from streaming.lanes.score import judged
+from streaming.models.base import Model
+from streaming.models.columns import mismatches
+from streaming.models.manifest import at
+from streaming.records import events, tables
+from streaming.records.events import META, PROBLEM
+from streaming.runtime.files import HadoopFolder
+
+OutputFormat = Literal["parquet", "json", "delta"]
+
+#: Where a run keeps its chunks until all are there.
+_PARTIAL: Final = ".partial"
+_PLAN: Final = "_plan.json"
+_CHUNK: Final = "chunk"
+#: Rows go to one of two folders; writing both at once saves a second pass, and a sort.
+_OUTCOME: Final = "outcome"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the rows. `resumed`: chunks that an earlier, unfinished run had written."""
+
+    rows: int
+    predicted: int
+    rejected: int
+    chunks: int
+    resumed: int
+
+
+def score(frame: DataFrame, config: Config, schema: StructType, model: Model) -> DataFrame:
+    """Decoded rows as rows to write, one for each: the fields of a prediction, `rejected` and `outcome`.
+
+    `outcome` is predicted or rejected. `rejected` is null on a predicted row, else STRUCT<key, value, reason, error>
+    with the row as it came; then the fields of the prediction are null, but for the event's own.
+    """
+    e, problem = F.col(META), F.col(PROBLEM)
+    good = problem.isNull()
+    why = F.struct(
+        _raw(frame, schema, "key").alias("key"), _raw(frame, schema, "value").alias("value"), problem["reason"], problem["error"]
+    )
+    return judged(model.transform(frame)).select(
+        F.concat_ws(":", e["topic"], e["partition"], e["offset"]).alias("event_id"),
+        e["key"].alias("key"),
+        e["event_time"].alias("event_time"),
+        F.lit(config.model.name).alias("model"),
+        F.lit(config.model.version).alias("model_version"),
+        F.when(good, F.col("prediction")).alias("prediction"),
+        F.when(good, F.col("probability")).alias("probability"),
+        F.when(~good, why).alias("rejected"),
+        F.when(good, "predicted").otherwise("rejected").alias(_OUTCOME),
+    )
+
+
+def _raw(frame: DataFrame, schema: StructType, name: str) -> Column:
+    """The key or the value as it came, as text: bytes of a record, or the columns of a table."""
+    if tables.ORIGINAL not in frame.columns:
+        return F.col(f"{META}.raw_{name}").cast("string")
+    return tables.value(schema, frame.schema[tables.ORIGINAL].dataType) if name == "value" else F.lit(None).cast("string")
+
+
+def run(
+    config: Config,
+    source: Source,
+    output: str,
+    spark: SparkSession,
+    *,
+    output_format: OutputFormat = "parquet",
+    overwrite: bool = False,
+) -> Report:
+    """Score all of `source` into the folder `output`; returns when it is complete there.
+
+    ConfigError when the input does not fit, or `output` is taken;
+    StateError when an unfinished run of another input stands in the way.
+    """
+    schema = events.schema(spark, config.events)
+    model = cast(Model, adapters.load(config.model.format, adapters.MODELS).load(config.model, spark))
+    wrong = mismatches(model.inputs(), events.columns(schema, config.events))
+    if wrong:
+        raise ConfigError(f"events.schema does not fit the model: {'; '.join(wrong)}")
+    if _exists(spark, output) and not overwrite:
+        raise ConfigError(f"{output}: is there already; choose another --output, or replace it with --overwrite")
+    partial = HadoopFolder(output.rstrip("/") + _PARTIAL, spark)
+    chunks = _plan(partial, config, source, output_format, overwrite=overwrite)
+    # Both outcomes are written in one pass with both files open; without this Spark would sort every row first.
+    spark.conf.set("spark.sql.maxConcurrentOutputFileWriters", "2")
+    counts: list[dict[str, int]] = []
+    resumed = 0
+    for i, chunk in enumerate(chunks):
+        name = f"_chunk-{i:05d}.json"
+        found = partial.read(name)
+        if found is None:
+            rows = score(inputs.decoded(chunk, source, config, schema, spark), config, schema, model)
+            found = json.dumps(_write(rows, i, partial.uri, output_format)).encode()
+            partial.replace(name, found)
+        else:
+            resumed += 1
+        counts.append(json.loads(found))
+    _move(spark, partial.uri, output)
+    predicted, rejected = (sum(one[name] for one in counts) for name in ("predicted", "rejected"))
+    return Report(predicted + rejected, predicted, rejected, len(chunks), resumed)
+
+
+@contextmanager
+def watched(spark: SparkSession, show: Callable[[int, int], None]) -> Iterator[None]:
+    """Tell `show`, twice a second, how many of Spark's tasks are done and how many are known, while the block runs."""
+    group, done = f"batch-{uuid4().hex}", threading.Event()
+    spark.sparkContext.setJobGroup(group, "batch scoring")
+    tracker = spark.sparkContext.statusTracker()
+
+    def look() -> None:
+        while not done.wait(0.5):
+            jobs = [job for number in tracker.getJobIdsForGroup(group) if (job := tracker.getJobInfo(number)) is not None]
+            stages = [stage for job in jobs for number in job.stageIds if (stage := tracker.getStageInfo(number)) is not None]
+            show(sum(stage.numCompletedTasks for stage in stages), sum(stage.numTasks for stage in stages))
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _write(rows: DataFrame, i: int, uri: str, output_format: OutputFormat) -> dict[str, int]:
+    """Write chunk `i`, in place of what an interrupted attempt left; returns how many rows had which outcome."""
+    seen = Observation()
+    outcome = F.col(_OUTCOME)
+    names = ("predicted", "rejected")
+    writer = rows.observe(seen, *(F.count_if(outcome == name).alias(name) for name in names))
+    if output_format == "delta":
+        table = writer.withColumn(_CHUNK, F.lit(i)).write.partitionBy(_CHUNK, _OUTCOME).format("delta").mode("overwrite")
+        table.option("replaceWhere", f"{_CHUNK} = {i}").save(uri)
+    else:
+        writer.write.partitionBy(_OUTCOME).mode("overwrite").format(output_format).save(f"{uri}/{_CHUNK}={i}")
+    return {name: int(seen.get[name]) for name in names}
+
+
+def _plan(partial: HadoopFolder, config: Config, source: Source, output_format: str, *, overwrite: bool) -> list[Chunk]:
+    """The chunks of this run: those of the unfinished run that is there, or new ones."""
+    model = {"name": config.model.name, "version": config.model.version, "uri": config.model.uri, "sha256": config.model.sha256}
+    asked = {"source": source.described(), "model": model, "schema": config.events.ddl, "format": output_format}
+    found = partial.read(_PLAN)
+    if found is not None and not overwrite:
+        plan = json.loads(found)
+        if plan["asked"] != asked:
+            raise StateError(
+                f"{partial.uri}: an unfinished run of another input, model or format; finish that one, or start anew with --overwrite"
+            )
+        return [Chunk(**chunk) for chunk in plan["chunks"]]
+    _remove(partial.spark, partial.uri)
+    chunks = inputs.chunks(source, config, partial.spark)
+    partial.replace(_PLAN, json.dumps({"asked": asked, "chunks": [vars(chunk) for chunk in chunks]}).encode())
+    return chunks
+
+
+def _exists(spark: SparkSession, uri: str) -> bool:
+    fs, path = at(spark, uri)
+    return bool(fs.exists(path))
+
+
+def _remove(spark: SparkSession, uri: str) -> None:
+    fs, path = at(spark, uri)
+    fs.delete(path, True)
+
+
+def _move(spark: SparkSession, uri: str, target: str) -> None:
+    _remove(spark, target)
+    fs, path = at(spark, uri)
+    if not fs.rename(path, at(spark, target)[1]):
+        raise ConfigError(
+            f"{target}: cannot be put in place; the complete result is at {uri}; check permissions and that the folder above is there"
+        )

@@ -1,0 +1,303 @@
+"""The sections of a configuration: what each key means, and what its value may be."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+_DURATION: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*(ms|milliseconds?|s|seconds?|m|minutes?|h|hours?|d|days?)$")
+_SECONDS: Final = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(duration: str) -> float:
+    """A duration such as "500 ms", "20 seconds" or "1 minute" in seconds. ValueError on anything else."""
+    match = _DURATION.match(duration.strip().lower())
+    if match is None:
+        raise ValueError('expected a number and a unit, such as "500 ms", "20 seconds" or "1 minute"')
+    unit = match[2]
+    key = "ms" if unit == "ms" else "milli" if unit.startswith("milli") else unit[0]
+    return float(match[1]) * _SECONDS[key]
+
+
+def interval(duration: str) -> str:
+    """The duration as Spark spells it; Spark knows fewer units than people use."""
+    return f"{round(seconds(duration) * 1000)} milliseconds"
+
+
+def _duration(value: str) -> str:
+    seconds(value)
+    return value
+
+
+def _topic(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
+        raise ValueError("expected a Kafka topic name: letters, digits, '.', '_' or '-', at most 249 characters")
+    return value
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+        raise ValueError("expected a short name: letters, digits, '.', '_' or '-', starting with a letter or a digit")
+    return value
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+Topic = Annotated[str, AfterValidator(_topic)]
+Name = Annotated[str, AfterValidator(_name)]
+#: The name of a learner is also that of a folder and of a column: no dots.
+LearnerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and refusing what it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True)
+
+
+class Kafka(Section):
+    """Where the broker is, and the client options that every Kafka client gets (TLS, SASL)."""
+
+    bootstrap_servers: str
+    options: dict[str, SecretStr] = Field(default_factory=dict)
+
+    def plain_options(self) -> dict[str, str]:
+        """The client options with their secrets in the clear: for a client, never for a log."""
+        return {key: value.get_secret_value() for key, value in self.options.items()}
+
+
+class Events(Section):
+    """The input topic: how a value is decoded, and which fields say who and when."""
+
+    topic: Topic
+    #: A Spark DDL string, such as "customer_id STRING, tenure INT, charges STRUCT<monthly: DOUBLE>".
+    ddl: str = Field(alias="schema")
+    #: Dotted path of the field that names the entity.
+    key: str
+    #: Dotted path of the event's time: ISO 8601 text, epoch seconds or milliseconds. None: the Kafka record's time.
+    time: str | None = None
+    #: Extra top-level columns for the model, column name -> dotted path of a nested field.
+    columns: dict[str, str] = Field(default_factory=dict)
+    #: Where a job without a checkpoint starts.
+    starting: Literal["earliest", "latest"] = "earliest"
+    #: When the broker has deleted events that the job has not read yet: stop (and say so), or go on without them.
+    on_data_loss: Literal["fail", "continue"] = "fail"
+
+
+class SavedModel(Section):
+    """The saved model that scores every event."""
+
+    name: Name
+    version: str = Field(min_length=1)
+    #: What saved the model; each format but spark needs the extra of its name: pip install 'streaming-scoring[onnx]'.
+    format: Literal["spark", "sklearn", "onnx", "pmml", "mlflow"] = "spark"
+    uri: str = Field(min_length=1)
+    #: Expected sha256 of the model's files, as `streaming train` and `streaming fingerprint` print it.
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    #: Load formats that can run any code when opened (pickle). Only for files whose origin you trust.
+    trust: bool = False
+    #: Further classes that may be loaded: prefixes of Spark ML stages beside Spark's own, or types in a .skops file.
+    allow_classes: tuple[str, ...] = ()
+
+
+class Score(Section):
+    """How the SCORE lane runs."""
+
+    mode: Literal["realtime", "microbatch"] | None = None
+    #: realtime: how often offsets are committed (at least 5 seconds). microbatch: pause between batches, "0 seconds" for none.
+    trigger: Duration | None = None
+    #: microbatch: at most this many events per batch, over all partitions.
+    max_events_per_trigger: int | None = Field(default=None, ge=1)
+
+
+class Predictions(Section):
+    """The output topics."""
+
+    topic: Topic
+    rejected_topic: Topic
+    shadow_topic: Topic | None = None
+
+
+class _StoreSection(Section):
+    #: Pause between two batches; less than a second takes CPU time from the score lane and shows in its latency.
+    trigger: Duration = "1 second"
+    #: At most this many predictions per batch.
+    max_predictions_per_trigger: int = Field(default=200_000, ge=1)
+
+
+class SqliteStore(_StoreSection):
+    """A SQLite file beside the driver: one machine, no server."""
+
+    kind: Literal["sqlite"]
+    path: str
+    table: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")] = "predictions"
+
+
+class PostgresStore(_StoreSection):
+    """A PostgreSQL table."""
+
+    kind: Literal["postgres"]
+    #: A libpq connection string, "postgresql://user:${env:PGPASSWORD}@host:5432/database".
+    dsn: SecretStr
+    #: Optionally schema-qualified: "predictions" or "scoring.predictions".
+    table: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}$")] = "predictions"
+
+
+class RedisStore(_StoreSection):
+    """Redis hashes: one key per entity, one field per model."""
+
+    kind: Literal["redis"]
+    #: "redis://:${env:REDIS_PASSWORD}@host:6379/0", or rediss:// for TLS, or unix://path.
+    url: SecretStr
+    prefix: str = "prediction:"
+
+
+class DeltaStore(_StoreSection):
+    """A Delta table."""
+
+    kind: Literal["delta"]
+    uri: str
+
+
+StoreSection = Annotated[SqliteStore | PostgresStore | RedisStore | DeltaStore, Field(discriminator="kind")]
+
+
+class Train(Section):
+    """How `streaming train` builds the pipeline from a table."""
+
+    #: Path or URI of the training table.
+    data: str
+    format: Literal["csv", "parquet", "delta"] = "parquet"
+    label: str
+    #: For text labels of a classifier: which one counts as 1. None: labels are numbers or are indexed by frequency.
+    positive_label: str | None = None
+    categorical: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
+    algorithm: Literal[
+        "logistic_regression",
+        "random_forest_classifier",
+        "gbt_classifier",
+        "naive_bayes",
+        "mlp_classifier",
+        "linear_regression",
+        "random_forest_regressor",
+        "gbt_regressor",
+        "generalized_linear_regression",
+        "kmeans",
+    ] = "logistic_regression"
+    #: Parameters of the algorithm, by their Spark ML names.
+    params: dict[str, Any] = Field(default_factory=dict)
+    test_fraction: float = Field(default=0.2, gt=0.0, lt=1.0)
+    seed: int = 42
+
+
+class Learner(Section):
+    """A model that keeps learning from labels while it scores."""
+
+    name: LearnerName
+    #: One of the algorithms of streaming.online.algorithms.
+    algorithm: str
+    role: Literal["champion", "shadow"] = "shadow"
+    #: Parameters of the algorithm; `compat: mllib` asks for Spark's own arithmetic.
+    params: dict[str, Any] = Field(default_factory=dict)
+    #: "model": start from the coefficients of the saved pipeline's last stage. A URI: from a fitted model there.
+    warm_start: str | None = None
+    #: Rows over which the prequential metrics and the divergence test look back.
+    window: int = Field(default=5_000, ge=100)
+
+
+class Labels(Section):
+    """Where the truth comes from: a topic of late labels, or a field of the event itself. Exactly one of `topic` and `field`."""
+
+    topic: Topic | None = None
+    #: Dotted path of the event's own field that holds the label, for events that already know it.
+    field: str | None = None
+    #: Spark DDL of a label record. None: made of the fields below; text key and time, numeric label.
+    ddl: str | None = Field(default=None, alias="schema")
+    #: The field that names the entity, as events.key does for events.
+    key: str = "key"
+    #: The field with the time *of the event that the label is about*, as the event gave it.
+    time: str = "event_time"
+    #: The field with the label itself: a number.
+    label: str = "label"
+    #: How long, in event time, a prediction waits for its label, and a label for its prediction.
+    max_delay: Duration = "1 hour"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Labels:
+        if (self.topic is None) == (self.field is None):
+            raise ValueError("give either topic (late labels) or field (the event carries its label), not both")
+        return self
+
+
+class Learn(Section):
+    """How the LEARN lane runs."""
+
+    trigger: Duration = "1 second"
+    #: Partitions that learn side by side. 1: exactly the sequential algorithm.
+    partitions: int = Field(default=1, ge=1)
+    #: At most this many records per topic and batch.
+    max_records_per_trigger: int = Field(default=100_000, ge=1)
+
+
+class Spark(Section):
+    """Settings of the Spark session, for `streaming serve` on one machine; spark-submit's own settings win."""
+
+    master: str | None = None
+    options: dict[str, str] = Field(default_factory=dict)
+
+
+class Api(Section):
+    """`streaming api CONFIG`: the saved model and the stored predictions over HTTP."""
+
+    #: The address to listen on. Anything but this machine's own needs a token.
+    host: str = "127.0.0.1"
+    #: 0 takes any free port; the log says which.
+    port: int = Field(default=8000, ge=0, le=65535)
+    #: What every caller sends as "Authorization: Bearer TOKEN"; "${env:API_TOKEN}". At least 16 characters.
+    token: SecretStr | None = None
+    #: A longer request body is refused with 413 before it is read.
+    max_body_bytes: int = Field(default=1 << 20, ge=1024)
+    #: Rows in one request.
+    max_instances: int = Field(default=1000, ge=1)
+    #: What one client (one address) may ask per second, and as many again in one burst. null: no limit.
+    requests_per_second: float | None = Field(default=5000.0, gt=0.0)
+    #: A portable package of the model (see `streaming package`). null: made of model.uri at the start, and kept in `cache`.
+    package: str | None = None
+    #: Where packages made of model.uri are kept, one folder per model fingerprint.
+    cache: str = ".cache/packages"
+    #: How often the model's files and CONFIG are looked at for a new version.
+    watch: Duration = "2 seconds"
+    #: What a probability is the probability of, in the words of the page: "churn". null: the name of the model.
+    outcome: str | None = None
+    #: What a key of the store names, in the words of the page.
+    entity: str = "customer"
+    #: The values that the page starts with, by field.
+    example: dict[str, str | float | list[float] | None] = Field(default_factory=dict)
+
+    @field_validator("token")
+    @classmethod
+    def _long_enough(cls, token: SecretStr | None) -> SecretStr | None:
+        text = None if token is None else token.get_secret_value()
+        if text is not None and (len(text) < 16 or not text.isascii() or not text.isprintable() or " " in text):
+            raise ValueError("expected at least 16 printable ASCII characters without spaces; make one with: openssl rand -hex 24")
+        return token
+
+    @model_validator(mode="after")
+    def _open_to_others_only_with_a_token(self) -> Api:
+        if self.token is None and not is_loopback(self.host):
+            raise ValueError(
+                f"token: missing; host {self.host} can be reached from other machines, so callers must show a token; "
+                'set token: "${env:API_TOKEN}", or host: 127.0.0.1'
+            )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """True when only this machine can reach the address. A name other than localhost counts as reachable."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

@@ -1,0 +1,1 @@
+"""Spark ML pipelines as ONNX graphs."""

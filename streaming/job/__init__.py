@@ -1,0 +1,1 @@
+"""The long-running job: what it needs, how it starts, how its lanes are watched and stopped."""

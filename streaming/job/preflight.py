@@ -1,0 +1,273 @@
+"""What has to be true before the job starts: the same checks serve `streaming check`, which shows all of them, and
+`streaming serve`, which stops at the first that fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from pyspark.sql import SparkSession
+from pyspark.sql.types import StructType
+
+from streaming import adapters
+from streaming import config as cfg
+from streaming.config.sections import SavedModel, seconds
+from streaming.errors import ConfigError, EnvironmentFailure, StateError, StreamingError
+from streaming.kafka import admin as kafka
+from streaming.lanes import learn
+from streaming.learning import state_file
+from streaming.learning.teach import Learning, open_learners
+from streaming.models.base import Model
+from streaming.models.spark.pipeline import SparkModel
+from streaming.online.weights import Weights
+from streaming.records import events
+from streaming.runtime import files
+from streaming.stores.base import Store
+
+#: Task slots of a local session, unless the topic has more partitions than this leaves room for.
+LOCAL_SLOTS: Final = 16
+#: Slots beside the real-time ones: two shuffle tasks for each of two micro-batch lanes.
+OTHER_SLOTS: Final = 4
+
+
+@dataclass
+class Ready:
+    """What the checks found on their way: all that the lanes need to start."""
+
+    spark: SparkSession
+    config: cfg.Config
+    lanes: Collection[str]
+    source: str
+    partitions: dict[str, int] = field(default_factory=dict)
+    schema: StructType = field(default_factory=StructType)
+    model: Model | None = None
+    mode: str = ""
+    store: Store | None = None
+    learning: list[Learning] = field(default_factory=list)
+    label_schema: StructType = field(default_factory=StructType)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one check. `detail`: what it found; when it failed, what to do, or which check has to pass first."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def demand(spark: SparkSession, config: cfg.Config, *, lanes: Collection[str], source: str) -> Ready:
+    """Run the checks and return what the lanes need. Raises the error of the first check that fails."""
+    ready = Ready(spark, config, lanes, source)
+    for check in _for(lanes):
+        check.run(ready)
+    return ready
+
+
+def _for(lanes: Collection[str]) -> list[Check]:
+    return [check for check in CHECKS if check.lane is None or check.lane in lanes]
+
+
+def survey(spark: SparkSession, config: cfg.Config, *, lanes: Collection[str], source: str, show: Callable[[Outcome], None]) -> bool:
+    """Run every check that can be run, show each outcome as it comes; True when all are well."""
+    ready = Ready(spark, config, lanes, source)
+    failed: set[str] = set()
+    for check in _for(lanes):
+        blocked = [name for name in check.needs if name in failed]
+        if blocked:
+            outcome = Outcome(check.name, False, f"not checked: first mend {' and '.join(blocked)}")
+        else:
+            outcome = _attempt(check, ready)
+        if not outcome.ok:
+            failed.add(check.name)
+        show(outcome)
+    return not failed
+
+
+def _attempt(check: Check, ready: Ready) -> Outcome:
+    try:
+        return Outcome(check.name, True, check.run(ready))
+    except StreamingError as error:
+        return Outcome(check.name, False, str(error))
+
+
+def slots_needed(partitions: int, mode: str) -> int:
+    """Task slots the lanes need at once: real-time mode holds one for each partition of the events topic, for ever."""
+    return (partitions if mode == "realtime" else 0) + OTHER_SLOTS
+
+
+def _topics(ready: Ready) -> str:
+    config = ready.config
+    wanted = [config.predictions.rejected_topic]
+    wanted += [config.events.topic] if "score" in ready.lanes else []
+    wanted += [config.predictions.topic]
+    wanted += [config.predictions.shadow_topic] if config.learners and config.predictions.shadow_topic else []
+    wanted += [config.labels.topic] if "learn" in ready.lanes and config.labels is not None and config.labels.topic is not None else []
+    found = kafka.partitions(ready.spark, config.kafka, wanted)
+    missing = [topic for topic in wanted if topic not in found]
+    if missing:
+        raise ConfigError(
+            f"Kafka at {config.kafka.bootstrap_servers}: no topic {', '.join(missing)}; create what is missing with: streaming topics {ready.source}"
+        )
+    ready.partitions = found
+    return ", ".join(f"{topic} ({n} partition{'s' if n > 1 else ''})" for topic, n in found.items())
+
+
+def _schema(ready: Ready) -> str:
+    ready.schema = events.schema(ready.spark, ready.config.events, source=ready.source)
+    return f"{len(ready.schema.fields)} fields, key {ready.config.events.key}, time {ready.config.events.time or 'of the Kafka record'}"
+
+
+def _model(ready: Ready) -> str:
+    section = ready.config.model
+    ready.model = cast(Model, adapters.load(section.format, adapters.MODELS).load(section, ready.spark))
+    return f"{section.name} version {section.version}, format {section.format}, vetted"
+
+
+def _columns(ready: Ready) -> str:
+    from streaming.models.columns import mismatches
+
+    assert ready.model is not None
+    seen = events.columns(ready.schema, ready.config.events)
+    wrong = mismatches(ready.model.inputs(), seen)
+    if wrong:
+        raise ConfigError(
+            f"{ready.source}: events.schema does not fit the model: {'; '.join(wrong)}; mend events.schema, or lift a nested field with events.columns"
+        )
+    return f"the event has all {len(ready.model.inputs().fields)} columns that the model reads"
+
+
+def _mode(ready: Ready) -> str:
+    assert ready.model is not None
+    asked = ready.config.score.mode
+    by_python = [f"the learner {name} is computed in Python" for name in state_file.names(ready.config.learners)]
+    why_not = "; ".join([*ready.model.why_not_jvm, *by_python])
+    if not why_not:
+        ready.mode = asked or "realtime"
+    elif asked == "realtime":
+        raise ConfigError(f"{ready.source}: score.mode: realtime is not possible: {why_not}; set score.mode: microbatch")
+    else:
+        ready.mode = "microbatch"
+    if ready.mode == "realtime" and ready.config.score.trigger is not None and seconds(ready.config.score.trigger) < 5:
+        raise ConfigError(
+            f"{ready.source}: score.trigger: got {ready.config.score.trigger}; real-time mode commits at most every 5 seconds"
+        )
+    return ready.mode + (f": real-time mode is not possible: {why_not}" if why_not else "")
+
+
+def _slots(ready: Ready) -> str:
+    n = ready.partitions.get(ready.config.events.topic, 0)
+    needed = slots_needed(n, ready.mode or "microbatch")
+    have = int(ready.spark.sparkContext.defaultParallelism)
+    if have < needed:
+        raise EnvironmentFailure(
+            f"Spark has {have} task slots at {ready.spark.sparkContext.master}; the lanes need {needed}: {OTHER_SLOTS} and, in real-time mode, one for "
+            f"each of the {n} partitions of {ready.config.events.topic}; give it more (--master local[{needed}], or more executor cores), "
+            "or set score.mode: microbatch"
+        )
+    return f"{have} task slots, {needed} needed"
+
+
+def on_cluster(spark: SparkSession) -> bool:
+    """True when executors may run on other machines than the driver."""
+    return not str(spark.sparkContext.master).startswith("local")
+
+
+def _state(ready: Ready) -> str:
+    config, where = ready.config, ready.config.state
+    shared = {"state": where, **({"model.uri": config.model.uri} if "score" in ready.lanes else {})}
+    local = [f"{key} ({uri})" for key, uri in shared.items() if files.is_local(uri)]
+    if on_cluster(ready.spark) and local:
+        raise ConfigError(
+            f"{ready.source}: {', '.join(local)}: a path on one machine, but driver and executors of a cluster must all reach it; "
+            "put it on hdfs://, s3a:// or the like"
+        )
+    _claim(ready)
+    return f"{where}: belongs to {config.name}"
+
+
+def _claim(ready: Ready) -> None:
+    """Write down whose state folder this is, or refuse one that belongs to another job: its offsets would be taken for ours."""
+    config = ready.config
+    folder = files.folder(config.state, lambda: ready.spark)
+    mine = {"name": config.name, "events": config.events.topic, "predictions": config.predictions.topic}
+    if folder.create("job.json", json.dumps(mine).encode()):
+        return
+    found = json.loads(folder.read("job.json") or b"{}")
+    if found != mine:
+        theirs = ", ".join(f"{key}={value}" for key, value in found.items())
+        raise StateError(
+            f"{config.state}: the state of another job ({theirs}); expected {', '.join(f'{k}={v}' for k, v in mine.items())}; "
+            "give this job a state folder of its own"
+        )
+
+
+def _learners(ready: Ready) -> str:
+    """Learners with their states, and how their labels are decoded."""
+    config = ready.config
+    if not config.learners:
+        return "none"
+    assert config.labels is not None
+    if ready.model is not None and not isinstance(ready.model, SparkModel):
+        raise ConfigError(
+            f"{ready.source}: learners: a model of format {config.model.format} gives no features to learn from; use a Spark ML pipeline, or leave them out"
+        )
+    if config.labels.topic is not None:
+        ready.label_schema = events.schema(ready.spark, learn.label_events(config.labels), source=f"{ready.source}: labels")
+    elif ready.schema.fields and events.field(ready.schema, str(config.labels.field)) is None:
+        raise ConfigError(f"{ready.source}: labels.field: the event schema has no field {config.labels.field!r}")
+    state = files.folder(config.state, lambda: ready.spark)
+    if state.below("checkpoints").below(learn.LANE).names() and not any(
+        name.endswith(".started") for name in state.below("learners").names()
+    ):
+        raise StateError(
+            f"{config.state}: the learn lane has a checkpoint, but the states of its learners (learners/) are gone; going on would silently "
+            "start them anew; restore the folder, or delete checkpoints/learn too to learn again from the topics' start"
+        )
+    warm = {one.name: _warm(ready, one.warm_start) for one in config.learners if one.warm_start is not None}
+    ready.learning = open_learners(config, state, warm=warm, source=ready.source)
+    return ", ".join(f"{one.name} ({one.algorithm}, {one.role})" for one in config.learners)
+
+
+def _warm(ready: Ready, where: str) -> Weights:
+    """The weights a learner starts from: of the saved pipeline's own last stage, or of a fitted model at a URI."""
+    from streaming.models.spark import learned, pipeline
+
+    section = ready.config.model if where == "model" else SavedModel(name="warm-start", version="0", uri=where)
+    return learned.of_stage(pipeline.last_stage(pipeline.load(section, ready.spark)))
+
+
+def _store(ready: Ready) -> str:
+    section = ready.config.store
+    store = cast(Store, adapters.load(section.kind, adapters.STORES).open(section, ready.spark))
+    if section.kind == "sqlite" and on_cluster(ready.spark):
+        raise ConfigError(f"{ready.source}: store.kind: sqlite is a file on one machine; on a cluster use postgres, redis or delta")
+    store.prepare()
+    ready.store = store
+    return f"{section.kind}, {store.count()} rows"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that has to be true: `run` returns what it found, or raises a StreamingError that says what to do."""
+
+    name: str
+    run: Callable[[Ready], str]
+    needs: tuple[str, ...] = ()
+    #: The lane that needs it; None: every job.
+    lane: str | None = None
+
+
+CHECKS: Final = (
+    Check("broker and topics", _topics),
+    Check("event schema", _schema, lane="score"),
+    Check("model", _model, lane="score"),
+    Check("model columns", _columns, ("event schema", "model"), lane="score"),
+    Check("mode", _mode, ("model",), lane="score"),
+    Check("task slots", _slots, ("broker and topics",)),
+    Check("state", _state),
+    Check("learners", _learners, ("state", "model")),
+    Check("store", _store, lane="store"),
+)

@@ -1,0 +1,1 @@
+"""Everything asked of a Kafka broker: bounded and streaming reads, writes, administration."""

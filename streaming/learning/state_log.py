@@ -1,0 +1,182 @@
+"""What learners remember: states addressed by batch number, first writer wins, and the weights file that publishes the newest.
+
+A state is a function of (rows of batch n, state n-1) and is looked up by number: "the newest" is never asked for when
+learning, so a crash at any point leaves the same weights. One folder a learner:
+
+    state/learners/NAME/start.npz      the state before the first batch (cold or warm)
+    state/learners/NAME/0000000017.npz the state after batch 17
+    state/learners/NAME/command.json   a rollback or resume that waits for the next batch
+    state/learners/NAME.started        which batch came first: tells a new learner from one whose folder was lost
+    state/weights.json                 the published weights of all learners, one line of fixed length
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.errors import StateError
+from streaming.runtime.files import Folder
+
+Arrays = Mapping[str, NDArray[Any]]
+
+#: The newest states are all kept; older ones ever more sparsely, so that the log grows with the logarithm of time.
+KEPT_WHOLE: Final = 100
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What is known of a state beside its numbers."""
+
+    #: The batch that made it; -1 for the start.
+    batch: int
+    #: The version its weights have in predictions: the number of the last batch that changed them. None: cold.
+    version: str | None
+    #: Labels learned in this batch, and since the start.
+    learned: int = 0
+    total: int = 0
+    #: ISO 8601, UTC. Not part of what learning depends on.
+    at: str = ""
+    #: Prequential metrics over the window that ends here, and over this batch alone.
+    metrics: dict[str, float] = field(default_factory=dict)
+    #: Why the learner is frozen; None while it learns.
+    frozen: str | None = None
+    #: The batch whose state this one was learned from: n-1, or the target of a rollback.
+    base: int = -1
+    #: The id of the last command that was carried out.
+    command: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A learner's state after one batch: arrays only (never pickle), and what is known of it."""
+
+    meta: Meta
+    #: The learner's state, as streaming.online.base.to_arrays gives it.
+    state: Arrays
+    #: What the lane keeps beside it: metrics windows, and which labels were learned, for replays.
+    extra: Arrays = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """The snapshot as .npz."""
+        buffer = io.BytesIO()
+        meta = np.frombuffer(json.dumps(asdict(self.meta)).encode(), dtype=np.uint8)
+        flat = {"meta": meta} | {f"s.{k}": v for k, v in self.state.items()} | {f"x.{k}": v for k, v in self.extra.items()}
+        np.savez_compressed(buffer, **flat)  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Snapshot:
+        """The inverse of :meth:`to_bytes`; never unpickles."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            meta = Meta(**json.loads(arrays["meta"].tobytes()))
+            parts = {p: {k[2:]: arrays[k] for k in arrays.files if k.startswith(p)} for p in ("s.", "x.")}
+        return cls(meta, parts["s."], parts["x."])
+
+
+@dataclass(frozen=True)
+class Command:
+    """What an operator asked for: take the state of `to` (a version; None: stay) and learn on from there."""
+
+    id: str
+    to: str | None
+
+
+@dataclass(frozen=True)
+class StateLog:
+    """The states of one learner in `folder`, a folder of its own below `learners`."""
+
+    learners: Folder
+    name: str
+
+    @property
+    def folder(self) -> Folder:
+        """The learner's own folder."""
+        return self.learners.below(self.name)
+
+    def begin(self, batch: int, start: Snapshot) -> None:
+        """Make sure the log has a state to start from when `batch` is about to run.
+
+        A learner that is new to the job starts here, whatever number the batch has. StateError when it is not new
+        but its states are gone: going on from the start would silently forget all it has learned.
+        """
+        mark = f"{self.name}.started"
+        first = self.learners.read(mark)
+        if first is None:
+            self.folder.create("start.npz", start.to_bytes())
+            self.learners.create(mark, str(batch).encode())
+
+    def get(self, batch: int) -> Snapshot:
+        """The state after `batch`. StateError when it is not there: never a silent restart."""
+        first = self.learners.read(f"{self.name}.started")
+        found = self.folder.read("start.npz" if first is not None and batch == int(first) - 1 else _file(batch))
+        if found is None:
+            raise StateError(
+                f"learner {self.name}: no state after batch {batch}; expected the file {_file(batch)} in learners/{self.name} of the state folder; "
+                "restore the folder from a backup, or delete both learners/ and checkpoints/learn to learn again from the topics' start"
+            )
+        return Snapshot.from_bytes(found)
+
+    def add(self, batch: int, snapshot: Snapshot) -> bool:
+        """Write the state after `batch`; False, and nothing changed, when somebody already has."""
+        return self.folder.create(_file(batch), snapshot.to_bytes())
+
+    def batches(self) -> list[int]:
+        """The batches whose states are kept, oldest first; the start is not among them."""
+        return [int(name[:-4]) for name in self.folder.names() if name.endswith(".npz") and name != "start.npz"]
+
+    def newest(self) -> Snapshot | None:
+        """The newest state, or the start; None when there is neither. For people and for publishing, never for learning."""
+        batches = self.batches()
+        found = self.folder.read(_file(batches[-1]) if batches else "start.npz")
+        return None if found is None else Snapshot.from_bytes(found)
+
+    def version(self, version: str) -> Snapshot:
+        """The state whose weights are `version`. StateError lists the versions that are kept."""
+        kept = self.batches()
+        # Batches without labels carry the version on: the first state that is left may be a later one with the same weights.
+        first = next((batch for batch in kept if version.isdigit() and batch >= int(version)), None)
+        found = None if first is None else self.get(first)
+        if found is None or found.meta.version != version:
+            listed = ", ".join(map(str, kept[-10:])) or "none"
+            raise StateError(
+                f"learner {self.name}: no version {version!r} is kept; the newest of {len(kept)}: {listed} (streaming versions shows all)"
+            )
+        return found
+
+    def thin(self, newest: int) -> None:
+        """Drop old states: all of the newest KEPT_WHOLE stay, of the next as many every 2nd, then every 4th, and so on."""
+        for batch in self.batches():
+            if not keeps(batch, newest):
+                self.folder.delete(_file(batch))
+
+    def ask(self, command: Command) -> None:
+        """Leave a command for the next batch; a command that still waits is replaced."""
+        self.folder.replace("command.json", json.dumps(asdict(command)).encode())
+
+    def asked(self) -> Command | None:
+        """The command that waits, if any."""
+        found = self.folder.read("command.json")
+        return None if found is None else Command(**json.loads(found))
+
+    def done(self, command: Command) -> None:
+        """Forget a command that was carried out, unless a newer one took its place."""
+        if self.asked() == command:
+            self.folder.delete("command.json")
+
+
+def keeps(batch: int, newest: int) -> bool:
+    """Whether the state after `batch` is kept when the newest is that of `newest`."""
+    age = newest - batch
+    step = 1 << max(0, (age // KEPT_WHOLE).bit_length())
+    return age < KEPT_WHOLE or batch % step == 0
+
+
+def _file(batch: int) -> str:
+    return f"{batch:010d}.npz"

@@ -1,0 +1,1 @@
+"""Saved Spark ML pipelines: vetted, read, guarded."""

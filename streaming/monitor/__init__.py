@@ -1,0 +1,1 @@
+"""What the running job says of itself: figures per lane and batch."""

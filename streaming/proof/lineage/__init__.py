@@ -1,0 +1,1 @@
+"""One event: the answers it got, and the same asked again."""

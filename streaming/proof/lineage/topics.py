@@ -1,0 +1,143 @@
+"""One event and the answers it got, found again on the topics by bounded reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from streaming.config.load import Config
+from streaming.errors import ConfigError, StateError
+from streaming.kafka import admin as kafka
+
+#: A producer's clock may be ahead of the clock that stamped the answers by this much.
+_CLOCKS: Final = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an event stands."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    @property
+    def id(self) -> str:
+        """The event_id of its predictions."""
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A prediction, or a rejection with its reason."""
+
+    model: str
+    model_version: str | None
+    prediction: float | None = None
+    probability: Sequence[float] | None = None
+    features: Sequence[float] | None = None
+    reason: str | None = None
+    error: str | None = None
+    key: str | None = None
+    #: How often the same answer stands on the topic: after a crash events are scored again.
+    times: int = 1
+
+
+def place(event_id: str, config: Config) -> Place:
+    """The place that `event_id` names. ConfigError when it is none, or lies on another topic than events.topic."""
+    parts = event_id.rsplit(":", 2)
+    if len(parts) != 3 or not (parts[1].isascii() and parts[1].isdigit() and parts[2].isascii() and parts[2].isdigit()):
+        raise ConfigError(f"{event_id}: expected topic:partition:offset, as event_id in a prediction has it")
+    if parts[0] != config.events.topic:
+        raise ConfigError(f"{event_id}: the topic is {parts[0]}, this configuration scores {config.events.topic}; give the other CONFIG")
+    return Place(parts[0], int(parts[1]), int(parts[2]))
+
+
+def event(spark: SparkSession, config: Config, at: Place) -> tuple[DataFrame, datetime]:
+    """The record at a place, as one row with Spark's Kafka columns, and its timestamp (aware). StateError when it is not there."""
+    first, end = (kafka.offsets(spark, config.kafka, at.topic, where) for where in ("earliest", "latest"))
+    if at.partition not in end:
+        raise StateError(f"{at.id}: the topic {at.topic} has no partition {at.partition}; it has {len(end)}")
+    if at.offset >= end[at.partition]:
+        raise StateError(f"{at.id}: not there yet; the partition ends before offset {end[at.partition]}")
+    if at.offset < first[at.partition]:
+        raise StateError(
+            f"{at.id}: the broker has deleted it (retention); the oldest it still has is offset {first[at.partition]}; "
+            "keep events as long as predictions have to be explained: retention.ms of the topic"
+        )
+    found = _range(spark, config, at.topic, {at.partition: at.offset}, {at.partition: at.offset + 1})
+    stamps = found.select(F.unix_micros("timestamp")).collect()
+    if len(stamps) != 1:
+        raise StateError(f"{at.id}: no record stands at this offset; the topic was compacted, or the offset marks a transaction")
+    return found, datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(stamps[0][0]))
+
+
+def answers(spark: SparkSession, config: Config, at: Place, since: datetime) -> list[Answer]:
+    """The answers on the predictions, shadow and rejected topics from `since` on, one for each model.
+
+    StateError when two answers of one model and version differ: an event has one.
+    """
+    topics = [config.predictions.topic, *([config.predictions.shadow_topic] if config.predictions.shadow_topic else [])]
+    said = [answer(record) for topic in topics for record in _told(spark, config, topic, at, since)]
+    refused = [answer(record) for record in _refused(spark, config, at, since)]
+    found: dict[tuple[str, str | None], Answer] = {}
+    for each in [*said, *refused]:
+        name = (each.model, each.model_version)
+        before = found.get(name, each)
+        if replace(before, times=1) != each:
+            raise StateError(
+                f"{at.id}: {each.model} version {each.model_version} gave two answers that differ; was another model put at the same "
+                "uri under the same version? Give each model a version of its own"
+            )
+        found[name] = replace(each, times=before.times + 1 if name in found else 1)
+    return list(found.values())
+
+
+def answer(record: Mapping[str, Any]) -> Answer:
+    """A record of the SCORE lane, with key, value and headers, as an answer."""
+    headers = {each["key"]: each["value"].decode() for each in record.get("headers") or ()}
+    if "reason" in headers:
+        return Answer("", None, reason=headers["reason"], error=headers.get("error"))
+    found = json.loads(record["value"])
+    names = ("model", "model_version", "prediction", "probability", "features", "key")
+    return Answer(**{name: found.get(name) for name in names})
+
+
+def _told(spark: SparkSession, config: Config, topic: str, at: Place, since: datetime) -> list[dict[str, Any]]:
+    value = F.col("value").cast("string")
+    # The first condition is cheap and leaves next to nothing to the second.
+    mine = value.contains(at.id) & (F.get_json_object(value, "$.event_id") == at.id)
+    return _rows(_since(spark, config, topic, since).where(mine))
+
+
+def _refused(spark: SparkSession, config: Config, at: Place, since: datetime) -> list[dict[str, Any]]:
+    wanted = {"source_topic": at.topic, "source_partition": str(at.partition), "source_offset": str(at.offset), "lane": "score"}
+    named = F.transform("headers", lambda h: F.concat(h["key"], F.lit("="), h["value"].cast("string")))
+    mine = F.forall(F.array(*(F.lit(f"{name}={text}") for name, text in wanted.items())), lambda one: F.array_contains(named, one))
+    return _rows(_since(spark, config, config.predictions.rejected_topic, since).where(mine))
+
+
+def _rows(records: DataFrame) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = records.select("key", "value", "headers").toArrow().to_pylist()
+    return found
+
+
+def _since(spark: SparkSession, config: Config, topic: str, since: datetime) -> DataFrame:
+    start = kafka.offsets(spark, config.kafka, topic, max(0, int((since - _CLOCKS).timestamp() * 1000)))
+    if not start:
+        raise ConfigError(f"Kafka at {config.kafka.bootstrap_servers}: no topic {topic}; create it: streaming topics CONFIG")
+    return _range(spark, config, topic, start, kafka.offsets(spark, config.kafka, topic, "latest"))
+
+
+def _range(spark: SparkSession, config: Config, topic: str, start: Mapping[int, int], end: Mapping[int, int]) -> DataFrame:
+    reader = spark.read.format("kafka").options(**kafka.spark_options(config.kafka)).option("includeHeaders", "true")
+    reader = reader.option("assign", json.dumps({topic: sorted(start)}))
+    for name, bound in (("startingOffsets", start), ("endingOffsets", end)):
+        reader = reader.option(name, json.dumps({topic: {str(p): offset for p, offset in bound.items()}}))
+    return reader.load()

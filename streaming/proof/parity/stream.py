@@ -1,0 +1,140 @@
+"""The golden events over a real broker: topics of their own, the SCORE lane itself, and what stands on the topics afterwards."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, cast
+from uuid import uuid4
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from streaming.config.load import Config
+from streaming.errors import LaneDied, ModelError
+from streaming.job import failures
+from streaming.kafka import admin as kafka
+from streaming.lanes import score
+from streaming.models.base import Model
+from streaming.models.spark.pipeline import SparkModel
+from streaming.proof.parity.answers import Answer, in_order, scores
+from streaming.proof.parity.golden import Golden
+from streaming.scorers.base import Scores
+
+_PARTITIONS: Final = 2
+_PATIENCE_S: Final = 300.0
+#: The shortest trigger that real-time mode takes.
+_TRIGGER: Final = {"realtime": "5 seconds", "microbatch": "0 seconds"}
+
+
+def ask(config: Config, model: SparkModel, golden: Golden, folder: Path, *, name: str, mode: str) -> Scores:
+    """What the lane answers in `mode`. Its topics begin with `name` and are deleted at the end.
+
+    ModelError when an event gets no answer or two that differ; LaneDied when the lane takes too long.
+    """
+    spark = model.spark
+    own = private(config, name=f"{name}-{mode}-{uuid4().hex[:6]}", state=folder / f"state-{mode}", mode=mode)
+    topics = [own.events.topic, own.predictions.topic, own.predictions.rejected_topic]
+    with _topics(spark, own, topics):
+        _send(spark, own, golden)
+        events = kafka.read(spark, own.kafka, own.events.topic)
+        query = score.start(events, own, golden.schema, cast(Model, model), mode=mode)
+        try:
+            _wait(query, spark, own, len(golden))
+        finally:
+            query.stop()
+        return scores(in_order(answers(spark, own), len(golden), f"stream, {mode}"))
+
+
+def private(config: Config, *, name: str, state: Path, mode: str) -> Config:
+    """The configuration with topics and state of its own, and the saved model alone."""
+    return config.model_copy(
+        update={
+            "name": name,
+            "events": config.events.model_copy(update={"topic": f"{name}-events", "starting": "earliest"}),
+            "predictions": config.predictions.model_copy(
+                update={"topic": f"{name}-predictions", "rejected_topic": f"{name}-rejected", "shadow_topic": None}
+            ),
+            "score": config.score.model_copy(update={"mode": mode, "trigger": _TRIGGER[mode], "max_events_per_trigger": None}),
+            "state": str(state),
+            "learners": (),
+            "labels": None,
+        }
+    )
+
+
+def answers(spark: SparkSession, config: Config) -> dict[int, Answer]:
+    """What stands on the topics, by the number of the event, which its record has for a key."""
+    numbers = {f"{r['partition']}:{r['offset']}": int(r["key"]) for r in _records(spark, config, config.events.topic)}
+    said: list[tuple[int, Answer]] = []
+    for record in _records(spark, config, config.predictions.topic):
+        found = json.loads(record["value"])
+        said.append((numbers[found["event_id"].split(":", 1)[1]], found))
+    for record in _records(spark, config, config.predictions.rejected_topic):
+        header = {each["key"]: each["value"].decode() for each in record["headers"]}
+        said.append((numbers[f"{header['source_partition']}:{header['source_offset']}"], {"error": header["error"]}))
+    by_row: dict[int, Answer] = {}
+    for row, answer in said:
+        if by_row.setdefault(row, answer) != answer:
+            raise ModelError(f"parity: stream: event {row} has two answers that differ")
+    return by_row
+
+
+def _records(spark: SparkSession, config: Config, topic: str) -> list[dict[str, Any]]:
+    reader = spark.read.format("kafka").options(**kafka.spark_options(config.kafka)).option("subscribe", topic)
+    found: list[dict[str, Any]] = (
+        reader.option("includeHeaders", "true").load().select("key", "value", "partition", "offset", "headers").toArrow().to_pylist()
+    )
+    return found
+
+
+def _send(spark: SparkSession, config: Config, golden: Golden) -> None:
+    table = pa.table({"key": [str(i).encode() for i in range(len(golden))], "value": [line.encode() for line in golden.lines()]})
+    writer = spark.createDataFrame(table).write.format("kafka").options(**kafka.spark_options(config.kafka))
+    writer.option("topic", config.events.topic).save()
+
+
+def _wait(query: StreamingQuery, spark: SparkSession, config: Config, n: int) -> None:
+    """Return when n records stand on the two output topics."""
+    deadline = time.monotonic() + _PATIENCE_S
+    tail = kafka.tail(spark, config.kafka)
+    try:
+        while True:
+            there = sum(sum(tail.ends(topic).values()) for topic in (config.predictions.topic, config.predictions.rejected_topic))
+            if there >= n:
+                return
+            if not query.isActive:
+                raise failures.explain(score.LANE, query)
+            if time.monotonic() > deadline:
+                raise LaneDied(f"parity: stream: {there} of {n} events were answered within {_PATIENCE_S:.0f} s; try fewer --rows")
+            time.sleep(0.2)
+    finally:
+        tail.close()
+
+
+@contextmanager
+def _topics(spark: SparkSession, config: Config, names: list[str]) -> Iterator[None]:
+    """The topics, for the length of the block."""
+    kafka.create_topics(spark, config.kafka, dict.fromkeys(names, _PARTITIONS))
+    try:
+        yield
+    finally:
+        _delete(spark, config, names)
+
+
+def _delete(spark: SparkSession, config: Config, names: list[str]) -> None:
+    jvm: Any = spark._jvm
+    properties, listed = jvm.java.util.Properties(), jvm.java.util.ArrayList()
+    for key, value in kafka.spark_options(config.kafka).items():
+        properties.put(key.removeprefix("kafka."), value)
+    for name in names:
+        listed.add(name)
+    admin = jvm.org.apache.kafka.clients.admin.AdminClient.create(properties)
+    try:
+        admin.deleteTopics(listed).all().get()
+    finally:
+        admin.close(jvm.java.time.Duration.ofSeconds(1))

@@ -1,0 +1,125 @@
+"""Saved MLflow models as a Scorer: the flavour with the safest reader is taken, and MLflow itself only for bare Python code."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from streaming.errors import EnvironmentFailure, ModelError
+from streaming.scorers.base import Scorer
+from streaming.scorers.files import Package
+from streaming.scorers.sklearn_columns import Column
+
+DESCRIPTION: Final = "MLmodel"
+#: MLflow's types of columns, as pandas has them.
+_PANDAS: Final = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32", "boolean": "bool", "string": "object"}
+#: Best first: readers that run no code, then those that need trust. `spark` is opened by Spark, not here.
+_FLAVOURS: Final = ("spark", "onnx", "sklearn", "python_function")
+
+
+def flavour(uri: str, described: bytes) -> tuple[str, Mapping[str, Any], list[Column], dict[str, str]]:
+    """From the text of an MLmodel file: the flavour to open, its settings, and the columns and pandas types of its signature.
+
+    A model without a signature, or with one of tensors, has no columns. ModelError when the file cannot be read or no
+    flavour can be opened.
+    """
+    where = f"{uri}/{DESCRIPTION}"
+    try:
+        tree = yaml.safe_load(described)
+        found: Mapping[str, Any] = tree["flavors"]
+        chosen = next((name for name in _FLAVOURS if name in found), None)
+        listed = json.loads((tree.get("signature") or {}).get("inputs") or "[]")
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as broken:
+        raise ModelError(f"{where}: not a description of an MLflow model; save the model again") from broken
+    if chosen is None:
+        raise ModelError(f"{where}: flavours {', '.join(found)}; expected one of {', '.join(_FLAVOURS)}")
+    columns, types = [], {}
+    for entry in listed:
+        name, kind = entry.get("name"), entry.get("type")
+        if kind == "tensor":
+            return chosen, found[chosen], [], {}
+        if kind not in _PANDAS or not name:
+            raise ModelError(f"{where}: signature: column {name!r} is {kind}; a model on a stream reads {', '.join(_PANDAS)}")
+        columns.append(Column(name, "text" if kind == "string" else "number", None if kind == "string" else np.nan))
+        types[name] = _PANDAS[kind]
+    return chosen, found[chosen], columns, types
+
+
+def open_mlflow(found: Package, *, trust: bool = False, allow: Sequence[str] = ()) -> Scorer:
+    """The model of a checked MLflow folder, ready to score. ModelError when it may not be opened, is broken, or needs Spark."""
+    described = found.files.get(DESCRIPTION)
+    if not found.is_folder or described is None:
+        raise ModelError(f"{found.uri}: no MLflow model; expected the folder that holds {DESCRIPTION}")
+    chosen, settings, columns, types = flavour(found.uri, described)
+    if chosen == "onnx":
+        return open_package(found.file(str(settings.get("data", "model.onnx"))))
+    if chosen == "sklearn":
+        from streaming.scorers.sklearn import open_sklearn
+
+        # What the model itself lists as trusted types is not asked: it would be vouching for itself.
+        file = found.file(str(settings.get("pickled_model", "model.skops")))
+        return open_sklearn(file, trust=trust, allow=allow, signature=columns)
+    if chosen == "python_function":
+        return _open_python(found, settings, columns, types, trust=trust)
+    raise ModelError(f"{found.uri}: a Spark ML pipeline, which only the job can score; expected a model that scores without Spark")
+
+
+def open_package(found: Package, *, sha256: str | None = None) -> Scorer:
+    """The ONNX model of a package in memory: :func:`streaming.scorers.onnx.open_onnx` reads files. `sha256`: of the .onnx file."""
+    from streaming.scorers.onnx import open_onnx
+
+    with found.on_disk() as path:
+        try:
+            return replace(open_onnx(path, sha256=sha256), uri=found.uri)
+        except ModelError as refused:
+            raise ModelError(str(refused).replace(str(path), found.uri)) from refused
+
+
+def _open_python(found: Package, settings: Mapping[str, Any], columns: list[Column], types: dict[str, str], *, trust: bool) -> Scorer:
+    from streaming.scorers.sklearn import SklearnScorer
+
+    loader = settings.get("loader_module", "unknown")
+    if not trust:
+        raise ModelError(f"{found.uri}: a python_function (loader {loader}): opening it runs whatever Python code is in it, with the rights of this "
+                         "service. If you know who made it, set model.trust: true and model.sha256")  # fmt: skip
+    if not columns:
+        raise ModelError(f"{found.uri}: no signature with named columns, so nobody can tell what it reads; "
+                         "save it again with signature=infer_signature(inputs, outputs)")  # fmt: skip
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from mlflow import pyfunc
+    except ModuleNotFoundError as missing:
+        raise EnvironmentFailure(
+            f"mlflow: the Python package {missing.name!r} is not installed; install it with: pip install 'streaming-scoring[mlflow]'"
+        ) from missing
+    # Code and artifacts of the model are read when they are needed: this copy lasts as long as the process.
+    folder = found.on_disk_for_good()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = pyfunc.load_model(str(folder))
+    except Exception as broken:  # any code may run, and fail, here
+        raise ModelError(f"{found.uri}: cannot be opened: {type(broken).__name__}: {broken}; save the model again") from broken
+    return SklearnScorer(found.uri, _PythonFunction(model, types), tuple(columns), 0)
+
+
+@dataclass(frozen=True)
+class _PythonFunction:
+    """A python_function with the face of an estimator: predict takes a DataFrame and gives one number a row."""
+
+    model: Any = field(repr=False)
+    types: dict[str, str]
+
+    def predict(self, table: pd.DataFrame) -> Any:
+        predicted = np.asarray(self.model.predict(table.astype(self.types)))
+        if len(predicted) != len(table):
+            raise ValueError(f"{len(predicted)} answers for {len(table)} rows")
+        return predicted[:, 0] if predicted.ndim == 2 and predicted.shape[1] == 1 else predicted
