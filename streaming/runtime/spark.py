@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Settings of every session, on a laptop or under spark-submit.
 _ALWAYS: Final = {
     "spark.sql.session.timeZone": "UTC",
-    "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.learning.state_log.RocksDBStateStoreProvider",
+    "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
     # The text of the code is made anew for every micro-batch; without the search for common parts that takes half the time,
     # and the guard (streaming.models.spark.guard) keeps what is costly in projections of its own.
     "spark.sql.subexpressionElimination.enabled": "false",
