@@ -1,7 +1,7 @@
 """Quality and speed of the online learners beside River, Vowpal Wabbit, scikit-learn and pyspark.mllib, in one run.
 
-    python benchmarks/learners.py            # everything; pyspark.mllib needs Java, Vowpal Wabbit its package
-    python benchmarks/learners.py --only quality
+    python -m benchmarks learners            # everything; pyspark.mllib needs Java, Vowpal Wabbit its package
+    python -m benchmarks learners --only quality
 
 Quality: test-then-train over the streams bundled with River, in River's order, every learner with its defaults.
 Speed: 20 features, standard normal, logistic labels. Bursts of a few milliseconds are interleaved and the fastest of

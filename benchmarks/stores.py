@@ -1,6 +1,6 @@
 """Rows per second of each store: 43,000 keys a batch, several batches, against real servers started for the run.
 
-    python benchmarks/stores.py [--keys 43000] [--batches 4] [sqlite postgres redis delta]
+    python -m benchmarks stores [--keys 43000] [--batches 4] [sqlite postgres redis delta]
 
 The first batch inserts every key, the others replace every row, the last is an exact repeat, which must change nothing.
 Spark's own part of the work (reading the frame) is in the figures.
@@ -9,24 +9,19 @@ Spark's own part of the work (reading the frame) is in the figures.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-
-import servers
 
 from streaming.records.predictions import STORED
 from streaming.runtime import spark as sessions
 from streaming.stores import delta, postgres, redis, sqlite
 from streaming.stores.base import Store
+from tests.support import servers
 
 
 def predictions(spark: SparkSession, keys: int, batch: int) -> DataFrame:

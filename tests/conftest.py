@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -13,9 +11,8 @@ import pytest
 
 # Tests start many JVMs and let none run long: the quick compiler alone saves a third of the time on two cores.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
-sys.path.insert(0, str(Path(__file__).parent))  # tests/servers.py, from every folder below tests/
 
-import servers
+from tests.support import servers
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

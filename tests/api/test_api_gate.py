@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from api_server import serving
-from churn_models import ROW, churn
 from pydantic import ValidationError
 
 from streaming.api.app import create_app
 from streaming.api.gate import Rate
 from streaming.api.served import Models
 from streaming.config.sections import Api, is_loopback
+from tests.support.api_server import serving
+from tests.support.churn_models import ROW, churn
 
 TOKEN = "a-token-of-some-length"
 BODY = json.dumps({"instance": ROW}).encode()

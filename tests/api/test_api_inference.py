@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from api_server import serving
-from churn_models import ROW, WEIGHTS, Length, churn, expected
 
 from streaming.api.app import create_app
 from streaming.api.served import Models, Served
 from streaming.config.sections import Api
+from tests.support.api_server import serving
+from tests.support.churn_models import ROW, WEIGHTS, Length, churn, expected
 
 INFER = "/v2/models/churn/infer"
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from api_server import serving
-from churn_models import ROW, LinearChurn, churn, expected
 
 from streaming.api.app import create_app
 from streaming.api.served import Models, Served
 from streaming.config.sections import Api
+from tests.support.api_server import serving
+from tests.support.churn_models import ROW, LinearChurn, churn, expected
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -11,13 +11,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from api_server import serving
-from churn_models import ROW, WEIGHTS, Churn, Length, LinearChurn, churn, expected
 
 from streaming.api.app import create_app
 from streaming.api.served import Models, Served
 from streaming.config.sections import Api
 from streaming.errors import ModelError, StoreUnavailable
+from tests.support.api_server import serving
+from tests.support.churn_models import ROW, WEIGHTS, Churn, Length, LinearChurn, churn, expected
 
 
 class Rows:

@@ -6,12 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from api_server import serving
-from churn_models import Length, churn
-
 from streaming.api.app import create_app
 from streaming.api.served import Models, Served
 from streaming.config.sections import Api
+from tests.support.api_server import serving
+from tests.support.churn_models import Length, churn
 
 TOKEN = "a-token-of-some-length"
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from api_server import serving
-from churn_models import ROW, FileSource, LinearChurn, churn, expected
 
 from streaming.api.app import create_app
 from streaming.api.served import Models
 from streaming.config.sections import Api
 from streaming.errors import ModelError
+from tests.support.api_server import serving
+from tests.support.churn_models import ROW, FileSource, LinearChurn, churn, expected
 
 BODY = json.dumps({"instance": ROW}).encode()
 QUIET = Api(watch="1 hour")

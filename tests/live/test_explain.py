@@ -9,11 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import events
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from job import send
 
 from streaming import config as cfg
 from streaming.cli import explain as command
@@ -31,6 +29,8 @@ from streaming.proof.lineage import explain
 from streaming.proof.lineage import topics as traces
 from streaming.records.events import schema as event_schema
 from streaming.runtime import files
+from tests.support import events
+from tests.support.job import send
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -179,10 +179,9 @@ def test_events_that_are_not_there(tree: dict[str, Any], spark: SparkSession) ->
 def test_what_is_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tree: dict[str, Any]) -> None:
     from contextlib import nullcontext
 
-    from job import write_config
-
     from streaming.job import service
     from streaming.models.provenance import Provenance
+    from tests.support.job import write_config
 
     then = traces.Answer("churn", "3", 1.0, [0.25, 0.75], key="c1", times=2)
     about = Provenance("churn", "3", "models/3", "ab", "ab", None, {"seed": 42}, "the files are those that were recorded")

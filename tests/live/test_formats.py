@@ -6,16 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import events
 import numpy as np
 import pandas as pd
 import pytest
-from job import outcome, running, send, write_config
 from pyspark.sql import SparkSession
 
 from streaming import config as cfg
 from streaming.batch import run as batch
 from streaming.batch.inputs import Source
+from tests.support import events
+from tests.support.job import outcome, running, send, write_config
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import events
 import numpy as np
 import pytest
-from job import Job, read_all, send, write_config
 
 from streaming import config as cfg
 from streaming.learning import versions
 from streaming.online.river import RiverState
+from tests.support import events
+from tests.support.job import Job, read_all, send, write_config
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -10,15 +10,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import events
 import numpy as np
 import pytest
-from job import Job, outcome, read_all, send, write_config
 
 from streaming import config as cfg
 from streaming.learning import versions
 from streaming.learning.state_log import Snapshot
 from streaming.proof import replay
+from tests.support import events
+from tests.support.job import Job, outcome, read_all, send, write_config
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

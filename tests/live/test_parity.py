@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from rich.console import Console
-from usual import usual
 
 from streaming import config as cfg
 from streaming.demo import churn
 from streaming.errors import ConfigError
 from streaming.proof.parity import forms, run, table
 from streaming.training import run as training
+from tests.support.usual import usual
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from job import write_config
 
 from streaming import config as cfg
 from streaming.errors import (
@@ -25,6 +24,7 @@ from streaming.errors import (
     StreamingError,
 )
 from streaming.job import preflight
+from tests.support.job import write_config
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import events
 import pytest
-from job import Job, Outcome, outcome, running, send, wait_until, write_config
-from usual import usual
+
+from tests.support import events
+from tests.support.job import Job, Outcome, outcome, running, send, wait_until, write_config
+from tests.support.usual import usual
 
 pytestmark = pytest.mark.timeout(900)
 

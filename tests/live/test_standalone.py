@@ -12,13 +12,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import events
 import pyspark
 import pytest
-from job import write_config
 
 from streaming.embedded.broker import free_port
 from streaming.runtime import jars
+from tests.support import events
+from tests.support.job import write_config
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(600)]
 

@@ -15,7 +15,6 @@ from pyspark.ml import feature as ft
 from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from usual import usual
 
 from streaming.config.sections import SavedModel
 from streaming.convert import package
@@ -27,6 +26,7 @@ from streaming.models.spark import pipeline as sparkml
 from streaming.scorers import columns, compare
 from streaming.scorers.base import Scores
 from streaming.scorers.onnx import PackageScorer, open_onnx
+from tests.support.usual import usual
 
 #: Few enough to be quick; the command compares 10,000.
 ROWS = 2000

@@ -17,7 +17,6 @@ from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, StructField, StructType
-from usual import usual
 
 from streaming.checks import model as contract
 from streaming.config.sections import SavedModel
@@ -25,6 +24,7 @@ from streaming.errors import ModelError
 from streaming.models.spark import pipeline
 from streaming.models.spark.guard import Guard
 from streaming.models.spark.metadata import Stage
+from tests.support.usual import usual
 
 STAGE = Stage(0, "org.elsewhere.Custom", "custom", ("x",), ("y",), {})
 

@@ -26,7 +26,6 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from usual import usual
 
 from streaming.checks.model import MODEL_CHECKS, check_null_never_raises, check_scores_good_rows
 from streaming.config.sections import SavedModel
@@ -36,6 +35,7 @@ from streaming.models import onnx as onnx_format
 from streaming.models import pmml as pmml_format
 from streaming.models import sklearn as sklearn_format
 from streaming.models.base import OUTPUTS, Model
+from tests.support.usual import usual
 
 SCHEMA = "id INT, contract STRING, tenure INT, charges DOUBLE, input_features ARRAY<DOUBLE>, extra STRUCT<a: INT, b: ARRAY<STRING>>"
 N = 60

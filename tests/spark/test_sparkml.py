@@ -14,13 +14,13 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, NullType
-from usual import usual
 
 from streaming.checks.model import MODEL_CHECKS
 from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
 from streaming.models.columns import missing
 from streaming.models.spark import pipeline
+from tests.support.usual import usual
 
 SCHEMA = "id INT, contract STRING, internet STRING, tenure INT, charges DOUBLE"
 NAN, INF = math.nan, math.inf

@@ -23,9 +23,8 @@ from streaming.stores import sqlite
 from streaming.stores.write_partitions import write_partitions
 
 if TYPE_CHECKING:
-    from servers import DatabaseServer
-
     from streaming.stores.base import Store
+    from tests.support.servers import DatabaseServer
 
 
 def _goes_and_comes_back(server: DatabaseServer, store: Store, spark: SparkSession) -> None:

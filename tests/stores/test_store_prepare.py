@@ -15,16 +15,16 @@ import redis as redis_py
 from pydantic import SecretStr
 from pyspark.sql import SparkSession
 
-from streaming import config
 from streaming.adapters import STORES, load
 from streaming.checks.predictions import frame, prediction
+from streaming.config import sections
 from streaming.errors import StoreError, StoreUnavailable
 from streaming.stores import delta, sqlite
 from streaming.stores import postgres as pg
 from streaming.stores import redis as rd
 
 if TYPE_CHECKING:
-    from servers import DatabaseServer
+    from tests.support.servers import DatabaseServer
 
 _numbers = count()
 _COLUMNS = {
@@ -196,13 +196,13 @@ def test_delta_refuses_other_columns_and_other_files(tmp_path: Path, spark: Spar
 
 
 def test_the_configuration_opens_each_kind(tmp_path: Path, spark: SparkSession) -> None:
-    sections = [
-        config.SqliteStore(kind="sqlite", path="x.db", table="t"),
-        config.PostgresStore(kind="postgres", dsn=SecretStr("postgresql://u:p@h/d"), table="s.t"),
-        config.RedisStore(kind="redis", url=SecretStr("redis://h"), prefix="p:"),
-        config.DeltaStore(kind="delta", uri="x"),
+    configured = [
+        sections.SqliteStore(kind="sqlite", path="x.db", table="t"),
+        sections.PostgresStore(kind="postgres", dsn=SecretStr("postgresql://u:p@h/d"), table="s.t"),
+        sections.RedisStore(kind="redis", url=SecretStr("redis://h"), prefix="p:"),
+        sections.DeltaStore(kind="delta", uri="x"),
     ]
-    opened = [load(section.kind, STORES).open(section, spark) for section in sections]
+    opened = [load(section.kind, STORES).open(section, spark) for section in configured]
     assert opened == [
         sqlite.SqliteStore("x.db", "t"), pg.PostgresStore("postgresql://u:p@h/d", "s.t"), rd.RedisStore("redis://h", "p:"), delta.DeltaStore("x", spark)
     ]  # fmt: skip
