@@ -17,8 +17,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from streaming.api.dataplane import failure, finite
 from streaming.api.instances import columns
-from streaming.api.scoring import failure, finite
 from streaming.api.served import Explains, Served
 from streaming.scorers.base import Kind, Scores
 

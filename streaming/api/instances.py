@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from streaming.scorers.base import Kind
 from streaming.scorers.columns import text
 
-#: More than this many problems help nobody; the rest is counted.
+#: More than this many problems help nobody.
 MOST_PROBLEMS: Final = 20
+#: Characters of an unknown field's name that are given back.
+MOST_NAME: Final = 100
 _WANTED: Final = {"number": "a number", "text": "text", "vector": "an array of numbers"}
 
 
@@ -49,22 +52,28 @@ def parse(body: bytes) -> Any:
 
 
 def problems(rows: Sequence[object], inputs: Mapping[str, Kind]) -> list[Problem]:
-    """Everything that keeps these rows from becoming columns: at most MOST_PROBLEMS of them, and a last one that counts the rest."""
-    found: list[Problem] = []
+    """What keeps these rows from becoming columns: at most MOST_PROBLEMS of them, then one that says there are more.
+
+    Looking ends there: a body of nothing but mistakes costs no more than one with a few.
+    """
+    listed = list(islice(_each_problem(rows, inputs), MOST_PROBLEMS + 1))
+    if len(listed) > MOST_PROBLEMS:
+        listed[MOST_PROBLEMS] = Problem(listed[MOST_PROBLEMS].instance, None, "and more from this instance on; the rest was not looked at")
+    return listed or _ragged(rows, inputs)
+
+
+def _each_problem(rows: Sequence[object], inputs: Mapping[str, Kind]) -> Iterator[Problem]:
+    reads = ", ".join(inputs)
     for i, row in enumerate(rows):
         if not isinstance(row, dict):
-            found.append(Problem(i, None, f"expected an object with the fields {', '.join(inputs)}; got {name_of(row)}"))
+            yield Problem(i, None, f"expected an object with the fields {reads}; got {name_of(row)}")
             continue
         for field, value in row.items():
             kind = inputs.get(field)
             if kind is None:
-                found.append(Problem(i, field, f"unknown field; the model reads {', '.join(inputs)}"))
+                yield Problem(i, _short(field), f"unknown field; the model reads {reads}")
             elif value is not None and (error := _misfit(value, kind)):
-                found.append(Problem(i, field, error))
-    if len(found) > MOST_PROBLEMS:
-        rest = len(found) - MOST_PROBLEMS
-        found = [*found[:MOST_PROBLEMS], Problem(found[MOST_PROBLEMS].instance, None, f"and {rest} more from this instance on")]
-    return found or _ragged(rows, inputs)
+                yield Problem(i, field, error)
 
 
 def columns(rows: Sequence[Mapping[str, Any]], inputs: Mapping[str, Kind]) -> dict[str, NDArray[Any]]:
@@ -127,13 +136,18 @@ def _not_a_number(value: object) -> str | None:
 
 def _ragged(rows: Sequence[Any], inputs: Mapping[str, Kind]) -> list[Problem]:
     """Vectors of one request that differ in length: they cannot be one column."""
-    found = []
+    ragged = []
     for name in (name for name, kind in inputs.items() if kind == "vector"):
         lengths = [(i, len(row[name])) for i, row in enumerate(rows) if row.get(name) is not None]
         wrong = next(((i, n) for i, n in lengths if n != lengths[0][1]), None)
         if wrong:
-            found.append(Problem(wrong[0], name, f"expected {lengths[0][1]} numbers, as in instance {lengths[0][0]}, got {wrong[1]}"))
-    return found
+            ragged.append(Problem(wrong[0], name, f"expected {lengths[0][1]} numbers, as in instance {lengths[0][0]}, got {wrong[1]}"))
+    return ragged
+
+
+def _short(field: str) -> str:
+    """A name that the caller made up, short enough to be given back."""
+    return field if len(field) <= MOST_NAME else f"{field[:MOST_NAME]}…"
 
 
 def _encodable(value: str) -> bool:

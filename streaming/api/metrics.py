@@ -29,11 +29,11 @@ class Metrics:
 
     def answered(self, *, route: str, status: int, seconds: float) -> None:
         """Count one request."""
-        found = self._children.get((route, status))
-        if found is None:  # finding a child by its labels costs more than counting
-            found = self._children[route, status] = (self._requests.labels(route, str(status)), self._seconds.labels(route))
-        found[0].inc()
-        found[1].observe(seconds)
+        children = self._children.get((route, status))
+        if children is None:  # finding a child by its labels costs more than counting
+            children = self._children[route, status] = (self._requests.labels(route, str(status)), self._seconds.labels(route))
+        children[0].inc()
+        children[1].observe(seconds)
 
     def rows(self, *, model: str, scored: int, errors: int) -> None:
         """Count the rows of one request."""

@@ -64,11 +64,11 @@ def rows(request: Any, inputs: Mapping[str, Kind], *, most: int) -> list[dict[st
     lengths = {name: len(values) for name, values in made.items()}
     if len(set(lengths.values())) > 1:
         raise Refused("inputs: every tensor needs the same first dimension; got " + ", ".join(f"{k} {n}" for k, n in lengths.items()))
-    found = [dict(zip(made, values, strict=True)) for values in zip(*made.values(), strict=True)]
-    wrong = problems(found, inputs)
+    made_rows = [dict(zip(made, values, strict=True)) for values in zip(*made.values(), strict=True)]
+    wrong = problems(made_rows, inputs)
     if wrong:
         raise Refused(_words(wrong[0]))
-    return found
+    return made_rows
 
 
 def wanted_outputs(request: Mapping[str, Any]) -> tuple[str, ...]:

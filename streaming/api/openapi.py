@@ -92,11 +92,11 @@ _META: Final = _object(["name", "datatype", "shape"], name=_TEXT, datatype=_DATA
 
 def _route(answer: Schema, *errors: int, tag: str | None = None) -> dict[str, Any]:
     """The keyword arguments of a route: the schema of its answer, and of the errors it may give."""
-    found: dict[int | str, dict[str, Any]] = {200: {"description": "The answer.", "content": {"application/json": {"schema": answer}}}}
+    responses: dict[int | str, dict[str, Any]] = {200: {"description": "The answer.", "content": {"application/json": {"schema": answer}}}}
     for status in (401, 403, 413, 429, *errors):
-        found[status] = {"description": _WORDS[status], "content": {"application/json": {"schema": _ERROR}}}
+        responses[status] = {"description": _WORDS[status], "content": {"application/json": {"schema": _ERROR}}}
     # No response model: the answers are made by hand, and FastAPI must not walk through them again.
-    return {"responses": found, "response_model": None} | ({"tags": [tag]} if tag else {})
+    return {"responses": responses, "response_model": None} | ({"tags": [tag]} if tag else {})
 
 
 def _with_body(route: dict[str, Any], schema: Schema, example: object) -> dict[str, Any]:

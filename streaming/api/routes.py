@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from streaming import secrets
-from streaming.api import contributions, instances, openapi, scoring
+from streaming.api import contributions, dataplane, openapi, request_body
 from streaming.api.metrics import Metrics
 from streaming.api.replies import Refusal, reply
 from streaming.api.served import Models, Served
 from streaming.config.sections import Api
 from streaming.errors import StreamingError
 
-#: Up to here a request is scored in the event loop: handing it to a thread and back costs more than scoring it.
-INLINE_ROWS: Final = 16
 #: Rows that one request may have explained; each is scored once more for every field.
 MOST_EXPLAINED: Final = 50
-#: How long a client may take to send its body.
-_BODY_S: Final = 30.0
-_Answer = TypeVar("_Answer")
 
 
 class Lookup(Protocol):
@@ -49,10 +42,10 @@ def predictor(models: Models, settings: Api, metrics: Metrics) -> Predict:
 
     async def predict(name: str, request: Request) -> Response:
         """Score rows: `{"instances": [{…}, …]}`, or `{"instance": {…}}` for one."""
-        served = model(models, name)
-        rows = checked(await body(request), served, most=settings.max_instances)
-        answers = await scored(len(rows), scoring.predictions, served, rows)
-        count(metrics, served, answers)
+        served = dataplane.model(models, name)
+        rows = await request_body.rows(request, served, most=settings.max_instances)
+        answers = await dataplane.scored(len(rows), dataplane.predictions, served, rows)
+        dataplane.count(metrics, served, answers)
         return reply({"predictions": answers})
 
     return predict
@@ -67,16 +60,16 @@ def router(models: Models, store: Lookup | None, settings: Api, metrics: Metrics
     @routes.post("/v1/models/{name}:explain", **openapi.explain(models))
     async def explain_(name: str, request: Request) -> Response:
         """Say what drives each prediction, field by field: exact for linear models, by leaving each field out for others."""
-        served = model(models, name)
-        rows = checked(await body(request), served, most=min(MOST_EXPLAINED, settings.max_instances))
-        answers = await scored(len(rows) * max(len(served.inputs), 1), contributions.explanations, served, rows)
-        count(metrics, served, answers)
+        served = dataplane.model(models, name)
+        rows = await request_body.rows(request, served, most=min(MOST_EXPLAINED, settings.max_instances))
+        answers = await dataplane.scored(len(rows) * max(len(served.inputs), 1), contributions.explanations, served, rows)
+        dataplane.count(metrics, served, answers)
         return reply({"explanations": answers})
 
     @routes.post("/v1/models/{name}:reload", **openapi.RELOAD)
     async def reload(name: str) -> Response:
         """Look for a new version now. A broken one is refused with 409, and the old one stays in force."""
-        model(models, name)
+        dataplane.model(models, name)
         outcome = await run_in_threadpool(models.refresh, name)
         metrics.reloaded(outcome)
         if outcome.error is not None:
@@ -91,7 +84,7 @@ def router(models: Models, store: Lookup | None, settings: Api, metrics: Metrics
     @routes.get("/v1/models/{name}", **openapi.MODEL)
     async def get_model(name: str) -> Response:
         """One model: its version, and the fields it reads."""
-        return reply(card(model(models, name)))
+        return reply(card(dataplane.model(models, name)))
 
     @routes.get("/v1/predictions/{key:path}", **openapi.PREDICTIONS)
     async def get_predictions(key: str) -> Response:
@@ -109,64 +102,6 @@ def router(models: Models, store: Lookup | None, settings: Api, metrics: Metrics
         return reply({"key": key, "predictions": [plain(row) for row in rows]})
 
     return routes
-
-
-async def body(request: Request) -> bytes:
-    """The whole body, which the gate keeps short. Refusal when it does not come in time."""
-    try:
-        async with asyncio.timeout(_BODY_S):
-            return await request.body()
-    except ClientDisconnect:
-        raise Refusal(400, "the client went away before its body was complete") from None
-    except TimeoutError:
-        raise Refusal(408, f"the body did not come within {_BODY_S:.0f} s", headers={"connection": "close"}) from None
-
-
-def model(models: Models, name: str) -> Served:
-    """The version in force. Refusal 404 with the names there are."""
-    served = models.get(name)
-    if served is None:
-        raise Refusal(404, f"no such model; served here: {', '.join(each.name for each in models.all())}")
-    return served
-
-
-def checked(content: bytes, served: Served, *, most: int) -> list[Any]:
-    """The rows of a body, fit for the model. Refusal 422 that names instance and field of everything that is wrong."""
-    tree = parsed(content)
-    if isinstance(tree, dict) and tree.keys() == {"instances"} and isinstance(tree["instances"], list):
-        rows = tree["instances"]
-    elif isinstance(tree, dict) and tree.keys() == {"instance"}:
-        rows = [tree["instance"]]
-    else:
-        raise Refusal(422, 'expected {"instances": [{…}, …]} or {"instance": {…}} and nothing else beside it')
-    if len(rows) > most:
-        raise Refusal(422, f"{len(rows)} instances, expected at most {most} in one request")
-    found = instances.problems(rows, served.inputs)
-    if found:
-        raise Refusal(422, _summary(found), problems=found)
-    return rows
-
-
-def parsed(content: bytes) -> Any:
-    """The JSON value of a body. Refusal 422 when it is none."""
-    try:
-        return instances.parse(content)
-    except instances.Unreadable as broken:
-        raise Refusal(422, str(broken)) from None
-
-
-async def scored(rows: int, work: Callable[..., _Answer], *args: Any) -> _Answer:
-    """The answer of `work`, in this thread when there is little to do. Refusal 422 when the model does not take the columns."""
-    try:
-        return work(*args) if rows <= INLINE_ROWS else await run_in_threadpool(work, *args)
-    except StreamingError as refused:
-        raise Refusal(422, secrets.redact(f"the model does not take these columns: {refused}")) from refused
-
-
-def count(metrics: Metrics, served: Served, answers: Sequence[Mapping[str, object]]) -> None:
-    """Count the rows of one request."""
-    errors = sum("error" in answer for answer in answers)
-    metrics.rows(model=served.name, scored=len(answers) - errors, errors=errors)
 
 
 def card(served: Served) -> dict[str, object]:
@@ -193,13 +128,7 @@ def plain(row: Mapping[str, object]) -> dict[str, object]:
         elif isinstance(value, float):
             made[name] = value if math.isfinite(value) else None
         elif isinstance(value, list):
-            made[name] = scoring.finite(value)
+            made[name] = dataplane.finite(value)
         else:
             made[name] = value
     return made
-
-
-def _summary(found: Sequence[instances.Problem]) -> str:
-    first = found[0]
-    where = f"instance {first.instance}" + (f", field {first.field}" if first.field is not None else "")
-    return f"{where}: {first.error}" + (f" (and {len(found) - 1} more, see errors)" if len(found) > 1 else "")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from streaming import __version__
-from streaming.api import open_inference, openapi
+from streaming.api import dataplane, open_inference, openapi, request_body
 from streaming.api.instances import columns
 from streaming.api.metrics import Metrics
 from streaming.api.replies import Refusal, reply
-from streaming.api.routes import body, model, parsed, scored
 from streaming.api.served import Models, Served
 from streaming.config.sections import Api
+from streaming.scorers.base import Kind
 
 
 def router(models: Models, settings: Api, metrics: Metrics) -> APIRouter:
@@ -37,7 +41,7 @@ def router(models: Models, settings: Api, metrics: Metrics) -> APIRouter:
     @routes.get("/models/{name}", **openapi.V2_MODEL)
     async def v2_model(name: str) -> Response:
         """The tensors that a model takes and gives."""
-        return reply(open_inference.metadata(model(models, name)))
+        return reply(open_inference.metadata(dataplane.model(models, name)))
 
     @routes.get("/models/{name}/versions/{version}", **openapi.V2_MODEL)
     async def v2_model_version(name: str, version: str) -> Response:
@@ -47,7 +51,7 @@ def router(models: Models, settings: Api, metrics: Metrics) -> APIRouter:
     @routes.get("/models/{name}/ready", **openapi.V2_MODEL_READY)
     async def v2_model_ready(name: str) -> Response:
         """200 while the model can be asked."""
-        return reply({"name": model(models, name).name, "ready": True})
+        return reply({"name": dataplane.model(models, name).name, "ready": True})
 
     @routes.get("/models/{name}/versions/{version}/ready", **openapi.V2_MODEL_READY)
     async def v2_version_ready(name: str, version: str) -> Response:
@@ -57,7 +61,7 @@ def router(models: Models, settings: Api, metrics: Metrics) -> APIRouter:
     @routes.post("/models/{name}/infer", **openapi.infer(models))
     async def v2_infer(name: str, request: Request) -> Response:
         """Score one tensor per column."""
-        return await _infer(model(models, name), request)
+        return await _infer(dataplane.model(models, name), request)
 
     @routes.post("/models/{name}/versions/{version}/infer", **openapi.infer(models))
     async def v2_version_infer(name: str, version: str, request: Request) -> Response:
@@ -65,12 +69,11 @@ def router(models: Models, settings: Api, metrics: Metrics) -> APIRouter:
         return await _infer(_version(models, name, version), request)
 
     async def _infer(served: Served, request: Request) -> Response:
-        tree = parsed(await body(request))
-        try:
-            rows = open_inference.rows(tree, served.inputs, most=settings.max_instances)
-        except open_inference.Refused as wrong:
-            raise Refusal(400, str(wrong)) from None
-        scores = await scored(len(rows), served.scorer.score, columns(rows, served.inputs))
+        content = await request_body.read(request)
+        # A long body is parsed beside the event loop, so that others are answered meanwhile.
+        read = (content, served.inputs, settings.max_instances)
+        tree, rows = await run_in_threadpool(_rows, *read) if len(content) > request_body.INLINE_BYTES else _rows(*read)
+        scores = await dataplane.scored(len(rows), served.scorer.score, columns(rows, served.inputs))
         errors = sum(error is not None for error in scores.error)
         metrics.rows(model=served.name, scored=len(rows) - errors, errors=errors)
         return reply(open_inference.response(tree, served, scores))
@@ -78,8 +81,16 @@ def router(models: Models, settings: Api, metrics: Metrics) -> APIRouter:
     return routes
 
 
+def _rows(content: bytes, inputs: Mapping[str, Kind], most: int) -> tuple[Any, list[dict[str, Any]]]:
+    tree = request_body.parsed(content)
+    try:
+        return tree, open_inference.rows(tree, inputs, most=most)
+    except open_inference.Refused as wrong:
+        raise Refusal(400, str(wrong)) from None
+
+
 def _version(models: Models, name: str, version: str) -> Served:
-    served = model(models, name)
+    served = dataplane.model(models, name)
     if served.version != version:
         raise Refusal(404, f"this version is not served; in force: {served.version}")
     return served

@@ -165,12 +165,12 @@ def _explain(tail: list[str]) -> str:
 
 def _ivy_jar() -> Path:
     spec = find_spec("pyspark")
-    found = sorted(Path(str(spec.origin)).parent.glob("jars/ivy-*.jar")) if spec is not None else []
-    if not found:
+    ivy_jars = sorted(Path(str(spec.origin)).parent.glob("jars/ivy-*.jar")) if spec is not None else []
+    if not ivy_jars:
         raise EnvironmentFailure(
             "pyspark with its jars is not installed in this environment; install it with: pip install streaming-scoring"
         )
-    return found[-1]
+    return ivy_jars[-1]
 
 
 @contextmanager
@@ -192,10 +192,10 @@ def main() -> None:
     """Fetch everything and say how many jars there are: `python -m streaming.runtime.jars`."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        found = resolve_all()
+        fetched = resolve_all()
     except EnvironmentFailure as failure:
         sys.exit(f"error: {failure}")
-    sys.stdout.write(" ".join(f"{conf}={len(jars)}" for conf, jars in found.items()) + " jars\n")
+    sys.stdout.write(" ".join(f"{conf}={len(jars)}" for conf, jars in fetched.items()) + " jars\n")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 What PostgreSQL cannot hold is written reversibly, so that no row stops the lane for ever and :meth:`PostgresStore.get`
 gives back exactly what came in. Text: NUL becomes "␀" (and a real "␀" or "␛" gets a "␛" before it). A key of more than
-2,000 UTF-8 bytes does not fit into an index page: its first 200 characters, "…" and its SHA-256 stand for it.
+2,000 UTF-8 bytes, or 2,500 after that, does not fit into an index page: its first 200 characters, "…" and its SHA-256 stand for it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ _COPY: Final = {
 _EPOCH_US: Final = 946_684_800_000_000
 #: An index entry holds at most 2,704 bytes; the model's name (100) and the headers need some of them.
 _KEY_BYTES: Final = 2_000
+#: The same after escaping, which may triple it.
+_TEXT_BYTES: Final = 2_500
 _CONNECT_S: Final = 10
 #: SQLSTATE classes that a replay may cure: connection, rollback (deadlock), resources, locks, operator, I/O; 25006 is a
 #: server that is a read-only standby just now.
@@ -91,11 +93,11 @@ class PostgresStore:
 
     def get(self, key: str) -> list[dict[str, object]]:
         """The stored rows of one entity, models in name order."""
-        query = sql.SQL("SELECT {} FROM {} WHERE key = {}").format(_names(), _identifier(self.table), sql.Literal(_text(_short(key))))
+        query = sql.SQL("SELECT {} FROM {} WHERE key = {}").format(_names(), _identifier(self.table), sql.Literal(_stored(key)))
         with _connection(self.dsn) as connection:
             connection.execute("SET TIME ZONE 'UTC'")
-            found = [dict(zip(_COLUMNS, values, strict=True)) for values in connection.execute(query)]
-        rows = [row | {name: _untext(row[name]) for name in _TEXTS} | {"key": key} for row in found]
+            stored = [dict(zip(_COLUMNS, values, strict=True)) for values in connection.execute(query)]
+        rows = [row | {name: _untext(row[name]) for name in _TEXTS} | {"key": key} for row in stored]
         return sorted(rows, key=lambda row: str(row["model"]))
 
     def count(self) -> int:
@@ -202,30 +204,36 @@ def _values(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
     for name in ("event_time", "scored_at"):
         columns[name] = pc.subtract(columns[name].cast(pa.int64()), _EPOCH_US)
     plain = {name: column.to_pylist() for name, column in columns.items()}
-    if pc.max(pc.binary_length(columns["key"])).as_py() > _KEY_BYTES:
-        plain["key"] = [_short(key) for key in plain["key"]]
     for name in _TEXTS:
-        if pc.any(pc.match_substring_regex(columns[name], _ESCAPED.pattern)).as_py():
+        if name == "key" and pc.max(pc.binary_length(columns[name])).as_py() >= _SHORTENED_BYTES:
+            plain[name] = [_stored(key) for key in plain[name]]
+        elif pc.any(pc.match_substring_regex(columns[name], _ESCAPED.pattern)).as_py():
             plain[name] = [_text(value) for value in plain[name]]
     return zip(*(plain[name] for name in _COLUMNS), strict=True)
 
 
+_SHORTENED: Final = re.compile("…[0-9a-f]{64}$")
+#: A shortened key is at least this long: its head, "…", its SHA-256.
+_SHORTENED_BYTES: Final = 200 + 3 + 64
 _ESCAPED: Final = re.compile("[\x00␀␛]")
 
 
 def _text(value: str) -> str:
     """The text with NUL as "␀"; reversed by :func:`_untext`."""
-    return _ESCAPED.sub(lambda found: "␀" if found[0] == "\x00" else f"␛{found[0]}", value)
+    return _ESCAPED.sub(lambda match: "␀" if match[0] == "\x00" else f"␛{match[0]}", value)
 
 
 def _untext(value: str) -> str:
-    return re.sub("␛(.)|␀", lambda found: found[1] or "\x00", value)
+    return re.sub("␛(.)|␀", lambda match: match[1] or "\x00", value)
 
 
-def _short(key: str) -> str:
-    """The key itself, or what stands for one that is too long for the index."""
-    data = key.encode()
-    return key if len(data) <= _KEY_BYTES else f"{key[:200]}…{hashlib.sha256(data).hexdigest()}"
+def _stored(key: str) -> str:
+    """The key as text, or what stands for one that is too long for the index: no two keys have the same."""
+    text, data = _text(key), key.encode()
+    # Escaping makes a key longer. And a key that only looks like a shortened one must not be taken for the other.
+    if len(data) <= _KEY_BYTES and len(text.encode()) <= _TEXT_BYTES and not _SHORTENED.search(text):
+        return text
+    return f"{_text(key[:200])}…{hashlib.sha256(data).hexdigest()}"
 
 
 def _place(dsn: str) -> str:

@@ -83,8 +83,8 @@ class RedisStore:
     def get(self, key: str) -> list[dict[str, object]]:
         """The stored rows of one entity, models in name order."""
         with _client(self.url) as client:
-            found = client.hgetall(self.prefix + key).values()
-        return sorted(map(_row, found), key=lambda row: str(row["model"]))
+            values = client.hgetall(self.prefix + key).values()
+        return sorted(map(_row, values), key=lambda row: str(row["model"]))
 
     def count(self) -> int:
         """The number of rows that stand. Walks over all keys of the database (SCAN): for checks, not for every request."""

@@ -81,8 +81,8 @@ class SqliteStore:
     def get(self, key: str) -> list[dict[str, object]]:
         """The stored rows of one entity, models in name order."""
         with self._connection() as connection:
-            found = connection.execute(f'SELECT {", ".join(_COLUMNS)} FROM "{self.table}" WHERE key = ?', (key,)).fetchall()
-        return sorted((_row(values) for values in found), key=lambda row: str(row["model"]))
+            stored = connection.execute(f'SELECT {", ".join(_COLUMNS)} FROM "{self.table}" WHERE key = ?', (key,)).fetchall()
+        return sorted((_row(values) for values in stored), key=lambda row: str(row["model"]))
 
     def count(self) -> int:
         """The number of rows that stand."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from streaming.api.app import create_app
+from streaming.api.instances import problems
 from streaming.api.served import Models, Served
 from streaming.config.sections import Api
 from streaming.errors import ModelError, StoreUnavailable
@@ -124,10 +125,30 @@ def test_a_body_that_is_no_request_is_refused_with_words(client: httpx.Client, b
     assert words in got.json()["error"]
 
 
-def test_hundreds_of_problems_are_counted_not_listed(client: httpx.Client) -> None:
+def test_hundreds_of_problems_are_not_all_listed(client: httpx.Client) -> None:
     got = post(client, "/v1/models/churn:predict", {"instances": [{"a": 1, "b": 2} for _ in range(50)]}).json()
     assert len(got["errors"]) == 21
-    assert got["errors"][-1]["error"] == "and 80 more from this instance on"
+    assert got["errors"][-1] == {"instance": 10, "field": None, "error": "and more from this instance on; the rest was not looked at"}
+
+
+def test_looking_for_problems_ends_with_the_last_one_that_is_listed() -> None:
+    looked = 0
+
+    class Row(dict[str, object]):
+        def items(self) -> Any:
+            nonlocal looked
+            for item in super().items():
+                looked += 1
+                yield item
+
+    listed = problems([Row(a=1, b=2) for _ in range(100_000)], {"tenure": "number"})
+    assert (len(listed), looked) == (21, 21)
+
+
+def test_a_name_that_the_caller_made_up_is_not_given_back_whole(client: httpx.Client) -> None:
+    got = post(client, "/v1/models/churn:predict", {"instance": {"x" * 10_000: 1}})
+    assert got.status_code == 422
+    assert len(got.content) < 2_000
 
 
 def test_a_vector_model_takes_arrays_of_one_length(client: httpx.Client) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -48,6 +50,25 @@ def test_postgres_killed_and_back(postgres: DatabaseServer, spark: SparkSession)
 
 def test_redis_killed_and_back(redis: DatabaseServer, spark: SparkSession) -> None:
     _goes_and_comes_back(redis, rd.RedisStore(redis.url, "killed:"), spark)
+
+
+def test_keys_that_grow_when_they_are_escaped_still_fit_into_the_index(postgres: DatabaseServer, spark: SparkSession) -> None:
+    store = pg.PostgresStore(postgres.dsn, "escaped")
+    store.prepare()
+    long = "k" * 3_000
+    stands_for = f"{long[:200]}…{hashlib.sha256(long.encode()).hexdigest()}"
+    keys = [
+        "\x00" * 1_900,
+        "␛" * 600,
+        "␛" * 666,
+        "a\x00b",
+        long,
+        stands_for,
+        *("".join(random.Random(n).choices("\x00␀␛äk", k=900)) for n in range(9)),
+    ]
+    rows = [prediction(key, seconds=i) for i, key in enumerate(keys)]
+    store.upsert(frame(spark, rows), 0)
+    expect(store, rows)
 
 
 @pytest.mark.parametrize("kind", ["postgres", "redis"])
