@@ -7,6 +7,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 UV_VERSION := 0.13.8
+# One file is one worker's: its servers and models are started once. Two workers keep two cores busy; more only wait for each other.
+WORKERS ?= -n 2 --dist loadfile --no-loadscope-reorder
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras --group dev \
 	--custom-compile-command "make lock" pyproject.toml
 
@@ -16,8 +18,8 @@ help: ## Show the targets
 setup: $(READY) ## Make .venv with the locked packages and fetch the pinned jars (once; a few minutes)
 	@$(BIN)/python -m streaming.runtime.jars
 
-test: setup browser ## Run all tests: unit, Spark, and live against a real broker and real databases
-	$(BIN)/pytest
+test: setup browser ## Run all tests: unit, Spark, and live against a real broker and real databases; two workers, a file each
+	$(BIN)/pytest $(WORKERS) --durations 20
 
 browser: # A browser for the tests of the web page, where this machine lets us have one
 	@bash scripts/browser.sh

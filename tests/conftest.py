@@ -12,7 +12,9 @@ import pytest
 # Tests start many JVMs and let none run long: the quick compiler alone saves a third of the time on two cores.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
-from tests.support import servers
+from tests.support import order, processes, servers
+
+_RUN = pytest.StashKey[str]()
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -28,6 +30,31 @@ def pytest_configure(config: pytest.Config) -> None:
         "ignore:unclosed <socket.*:ResourceWarning",  # py4j closes its sockets when the JVM ends, after pytest has looked
     ):
         config.addinivalue_line("filterwarnings", spared)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that two workers end at the same time."""
+    items.sort(key=order.place)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Whatever a test starts from here on carries a mark. Under xdist the workers run the tests, so they are who must tidy up."""
+    if _runs_tests(session.config):
+        session.stash[_RUN] = processes.mark()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A run that leaves a process behind has failed, whatever its tests say."""
+    if session.stash.get(_RUN, None) is None:
+        return
+    processes.close_spark()
+    if left := processes.left(session.stash[_RUN]):
+        raise pytest.UsageError("processes of these tests were still running (they are ended now):\n" + "\n".join(left))
+
+
+def _runs_tests(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None)
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +73,11 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 def broker() -> Iterator[Broker]:
     """A Kafka broker for the whole run. A test that kills brokers starts its own."""
     from streaming.embedded.broker import running_broker
+    from tests.support import job
 
     with running_broker() as started:
         yield started
+        job.close_tails()
 
 
 @pytest.fixture

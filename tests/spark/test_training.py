@@ -67,15 +67,9 @@ def odd_rows(spark: SparkSession) -> Any:
 CLASSIFIERS = ["logistic_regression", "random_forest_classifier", "gbt_classifier", "naive_bayes", "mlp_classifier"]
 REGRESSORS = ["linear_regression", "random_forest_regressor", "gbt_regressor", "generalized_linear_regression"]
 SMALL: dict[str, dict[str, Any]] = {
-    "gbt_classifier": {"maxIter": 3},
-    "gbt_regressor": {"maxIter": 3},
-    "random_forest_classifier": {"numTrees": 5},
-    "random_forest_regressor": {"numTrees": 5},
-    "mlp_classifier": {"maxIter": 20},
-    "kmeans": {"k": 3},
-}
-
-
+    "gbt_classifier": {"maxIter": 3}, "gbt_regressor": {"maxIter": 3}, "random_forest_classifier": {"numTrees": 5},
+    "random_forest_regressor": {"numTrees": 5}, "mlp_classifier": {"maxIter": 20}, "kmeans": {"k": 3},
+}  # fmt: skip
 #: One of each family runs every time, the others in the campaign.
 USUAL = {"random_forest_classifier", "linear_regression", "kmeans"}
 
@@ -310,7 +304,7 @@ def test_blanks_in_a_csv_number_are_missing_values(spark: SparkSession, table: P
         ({"label": "monthly_charges", "numeric": ("tenure",), "positive_label": None}, r"more than 100 different values"),
         (
             {"algorithm": "gbt_classifier", "label": "payment_method", "categorical": (), "positive_label": None},
-            r"has 4 classes .*tells two apart",
+            r"4 classes .*tells two apart",
         ),
         ({"algorithm": "naive_bayes", "params": {"modelType": "bernoulli"}}, r"naive_bayes cannot learn from .*: .*"),
         (
@@ -327,14 +321,14 @@ def test_what_does_not_fit_is_refused_in_words(
     assert re.search(says, message), message
 
 
+_BAD_TABLES = {"empty.csv": "", "header.csv": "x,y\n", "one.csv": "x,y\n1,0\n2,0\n3,0\n", "text.csv": "x,y\n1,0\n2,1\nabc,1\n",
+               "no.parquet": "this is no Parquet file", "fraction.csv": "x,y\n1,0.5\n2,1.25\n"}  # fmt: skip
+
+
 def test_bad_tables_are_refused_in_words(spark: SparkSession, tmp_path: Path) -> None:
     x = {"label": "y", "positive_label": None, "categorical": (), "numeric": ("x",)}
-    (tmp_path / "empty.csv").write_text("")
-    (tmp_path / "header.csv").write_text("x,y\n")
-    (tmp_path / "one.csv").write_text("x,y\n1,0\n2,0\n3,0\n")
-    (tmp_path / "text.csv").write_text("x,y\n1,0\n2,1\nabc,1\n")
-    (tmp_path / "no.parquet").write_text("this is no Parquet file")
-    (tmp_path / "fraction.csv").write_text("x,y\n1,0.5\n2,1.25\n")
+    for name, text in _BAD_TABLES.items():
+        (tmp_path / name).write_text(text)
     pd.DataFrame({"x": [None, None], "y": [0, 1]}, dtype="float64").to_parquet(tmp_path / "void.parquet")
     expected = {
         "missing.csv": "no such file",

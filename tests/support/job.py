@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -99,21 +100,41 @@ def wait_until(true: Callable[[], Any], what: str, *, timeout_s: float = PATIENC
         time.sleep(0.25)
 
 
+class Tail:
+    """Every record that stands on some topics, in the order they were seen; each look fetches only what came since the last."""
+
+    def __init__(self, servers: str, topics: tuple[str, ...]) -> None:
+        self.records: list[Any] = []
+        self._consumer = KafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False, request_timeout_ms=30_000)
+        self._parts = [TopicPartition(topic, p) for topic in topics for p in self._consumer.partitions_for_topic(topic) or ()]
+        self._consumer.assign(self._parts)
+        self._consumer.seek_to_beginning()
+        _OPEN.append(self._consumer)
+
+    def look(self) -> list[Any]:
+        ends = self._consumer.end_offsets(self._parts)
+        while any(self._consumer.position(part) < end for part, end in ends.items()):
+            for batch in self._consumer.poll(timeout_ms=500, max_records=10_000).values():
+                self.records += batch
+        return self.records
+
+
+_OPEN: list[KafkaConsumer] = []
+#: One consumer for each set of topics: a test looks several times a second, and a new consumer costs more than what it reads.
+_tail = cache(Tail)
+
+
+def close_tails() -> None:
+    """Let go of the broker, before it is stopped."""
+    _tail.cache_clear()
+    _outcome.cache_clear()
+    while _OPEN:
+        _OPEN.pop().close()
+
+
 def read_all(servers: str, *topics: str) -> list[Any]:
     """Every record that stands on the topics now."""
-    consumer = KafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)
-    try:
-        parts = [TopicPartition(topic, p) for topic in topics for p in consumer.partitions_for_topic(topic) or ()]
-        consumer.assign(parts)
-        consumer.seek_to_beginning()
-        ends = consumer.end_offsets(parts)
-        records: list[Any] = []
-        while any(consumer.position(part) < end for part, end in ends.items()):
-            for batch in consumer.poll(timeout_ms=500, max_records=10_000).values():
-                records += batch
-        return records
-    finally:
-        consumer.close()
+    return list(_tail(servers, topics).look())
 
 
 def send(servers: str, topic: str, records: list[tuple[bytes | None, bytes | None]], *, per_s: float | None = None) -> None:
@@ -151,15 +172,22 @@ class Outcome:
 
 
 def outcome(servers: str, config: dict[str, Any]) -> Outcome:
+    """What stands on the output topics of the configuration now."""
+    topics = config["predictions"]
+    tails = [_tail(servers, (topics[name],)) for name in ("topic", "rejected_topic")]
+    return _outcome(*tails, *(len(tail.look()) for tail in tails))
+
+
+@lru_cache(maxsize=4)  # nothing is decoded again while nothing comes
+def _outcome(predicted: Tail, refused: Tail, n_predicted: int, n_refused: int) -> Outcome:
     predictions: dict[str, list[Any]] = defaultdict(list)
     rejected: dict[str, list[Any]] = defaultdict(list)
-    topics = config["predictions"]
-    for record in read_all(servers, topics["topic"]):
+    for record in predicted.records[:n_predicted]:
         if not record.value.startswith(b"{"):
             continue  # what a test wrote there to see it rejected
         found = json.loads(record.value)
         predictions[found["event_id"]].append((found, record.timestamp))
-    for record in read_all(servers, topics["rejected_topic"]):
+    for record in refused.records[:n_refused]:
         headers = {name: value.decode() for name, value in record.headers}
         rejected[":".join(headers[f"source_{part}"] for part in ("topic", "partition", "offset"))].append(headers)
     return Outcome(predictions, rejected)
