@@ -34,6 +34,14 @@ def close_spark() -> None:
         context._gateway = context._jvm = None
 
 
+def close_engines() -> None:
+    """End the JVMs that a library keeps for this process and ends with it (PMML's): they are nobody's orphans."""
+    engines = [child for child in psutil.Process().children() if "py4j.GatewayServer" in child.cmdline()]
+    for engine in engines:
+        engine.terminate()
+    psutil.wait_procs(engines, timeout=_PATIENCE_S)
+
+
 def left(of: str, *, within_s: float = _PATIENCE_S) -> list[str]:
     """What still runs of the marked run, as lines to show; processes that are ending get `within_s`. What is left is ended."""
     _, alive = psutil.wait_procs([p for p in psutil.process_iter() if _marked(p, of)], timeout=within_s)
