@@ -49,7 +49,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.stash.get(_RUN, None) is None:
         return
     processes.close_spark()
-    processes.close_engines()
     if left := processes.left(session.stash[_RUN]):
         raise pytest.UsageError("processes of these tests were still running (they are ended now):\n" + "\n".join(left))
 

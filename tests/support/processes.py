@@ -34,14 +34,6 @@ def close_spark() -> None:
         context._gateway = context._jvm = None
 
 
-def close_engines() -> None:
-    """End the JVMs that a library keeps for this process and ends with it (PMML's): they are nobody's orphans."""
-    engines = [child for child in psutil.Process().children() if "py4j.GatewayServer" in child.cmdline()]
-    for engine in engines:
-        engine.terminate()
-    psutil.wait_procs(engines, timeout=_PATIENCE_S)
-
-
 def left(of: str, *, within_s: float = _PATIENCE_S) -> list[str]:
     """What still runs of the marked run, as lines to show; processes that are ending get `within_s`. What is left is ended."""
     _, alive = psutil.wait_procs([p for p in psutil.process_iter() if _marked(p, of)], timeout=within_s)
@@ -54,11 +46,12 @@ def left(of: str, *, within_s: float = _PATIENCE_S) -> list[str]:
 
 
 def _marked(process: psutil.Process, of: str) -> bool:
-    """True for a living process of the run; Python's own resource tracker ends with its parent."""
+    """True for a living process of the run that will not end with this one."""
     with suppress(psutil.Error):
-        return (
-            process.environ().get(_MARK) == of
-            and process.status() != psutil.STATUS_ZOMBIE
-            and not any("resource_tracker" in word for word in process.cmdline())
-        )
+        return process.environ().get(_MARK) == of and process.status() != psutil.STATUS_ZOMBIE and not _ends_with_us(process)
     return False
+
+
+def _ends_with_us(process: psutil.Process) -> bool:
+    """Python's resource tracker, and the JVM that PMML's library keeps: children of this process that end when it does."""
+    return process.ppid() == os.getpid() and any(word in " ".join(process.cmdline()) for word in ("resource_tracker", "py4j.GatewayServer"))
