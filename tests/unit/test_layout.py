@@ -114,6 +114,14 @@ def test_links_between_documents_lead_somewhere(path: Path) -> None:
     assert not gone, f"{name_of(path)}: these links lead nowhere: {gone}"
 
 
+def test_every_test_that_a_guarantee_names_is_there() -> None:
+    document = ROOT / "docs" / "guarantees.md"
+    named = re.findall(r"\[`(\w+)`\]\(([^)]+)\)", document.read_text())
+    assert len(named) > 50
+    gone = [f"{file}: {test}" for test, file in named if test not in defined((document.parent / file).resolve())]
+    assert not gone, f"docs/guarantees.md: these tests are gone: {gone}"
+
+
 def test_a_stale_name_is_found() -> None:
     text = (
         "see `streaming/lanes/score.py`, streaming.lanes.score.score, streaming/decode.py, streaming.decode and streaming.lanes.score.gone"
