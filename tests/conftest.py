@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -15,6 +15,7 @@ os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 from tests.support import order, processes, servers
 
 _RUN = pytest.StashKey[str]()
+_LEFT = pytest.StashKey[list[str]]()
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -45,12 +46,27 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A run that leaves a process behind has failed, whatever its tests say."""
-    if session.stash.get(_RUN, None) is None:
-        return
-    processes.close_spark()
-    if left := processes.left(session.stash[_RUN]):
-        raise pytest.UsageError("processes of these tests were still running (they are ended now):\n" + "\n".join(left))
+    """A run that leaves a process behind has failed, whatever its tests say. A worker tells the run that started it."""
+    left: list[str] = session.config.stash.setdefault(_LEFT, [])
+    if mark := session.stash.get(_RUN, None):
+        processes.close_spark()
+        left += processes.left(mark)
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["left"] = left
+    elif left:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker left behind."""
+    node.config.stash.setdefault(_LEFT, []).extend(getattr(node, "workeroutput", {}).get("left", []))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left := config.stash.get(_LEFT, []):
+        terminalreporter.section("processes of these tests were still running; they are ended now", red=True)
+        terminalreporter.write_line("\n".join(left))
 
 
 def _runs_tests(config: pytest.Config) -> bool:
