@@ -100,6 +100,8 @@ class SavedModel(Section):
     trust: bool = False
     #: Further classes that may be loaded: prefixes of Spark ML stages beside Spark's own, or types in a .skops file.
     allow_classes: tuple[str, ...] = ()
+    #: spark: "auto" scores by one plain expression wherever that is proven to answer as the saved stages do; "never" by the stages.
+    fold: Literal["auto", "never"] = "auto"
 
 
 class Score(Section):

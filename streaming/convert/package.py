@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from streaming.config.sections import SavedModel
 from streaming.convert import original as load
-from streaming.convert import rows
 from streaming.convert.converted import Converted
 from streaming.convert.original import Original
 from streaming.errors import ModelError
 from streaming.scorers import columns as columns_of
-from streaming.scorers import compare, standalone
+from streaming.scorers import compare, rows, standalone
 from streaming.scorers.base import Columns, Scores
 from streaming.scorers.onnx import BROKEN, MANIFEST, first_line
 

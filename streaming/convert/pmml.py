@@ -23,12 +23,12 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, NullType, StringType, StructField
 
 from streaming.config.sections import SavedModel
-from streaming.convert import rows
-from streaming.convert.spark.pipeline import kinds_of, known_labels, known_types
+from streaming.convert.spark.pipeline import kinds_of
 from streaming.errors import ModelError
 from streaming.models.spark import pipeline as sparkml
+from streaming.models.spark.known import known_labels, known_types
 from streaming.models.spark.pipeline import SparkModel, cause
-from streaming.scorers import columns, compare
+from streaming.scorers import columns, compare, rows
 from streaming.scorers.base import Scores
 from streaming.scorers.files import Package
 from streaming.scorers.pmml import open_pmml

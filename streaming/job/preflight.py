@@ -136,7 +136,15 @@ def _columns(ready: Ready) -> str:
         raise ConfigError(
             f"{ready.source}: events.schema does not fit the model: {'; '.join(wrong)}; mend events.schema, or lift a nested field with events.columns"
         )
-    return f"the event has all {len(ready.model.inputs().fields)} columns that the model reads"
+    return f"the event has all {len(ready.model.inputs().fields)} columns that the model reads{_folding(ready.model, seen)}"
+
+
+def _folding(model: Model, seen: StructType) -> str:
+    """Whether the model is one plain expression, in words."""
+    if not isinstance(model, SparkModel):
+        return ""
+    decided = model.folding(seen)
+    return "; folded into one expression" if decided.folded is not None else f"; not folded, so slower: {decided.why_not}"
 
 
 def _mode(ready: Ready) -> str:

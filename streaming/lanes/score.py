@@ -25,6 +25,13 @@ LANE: Final = "score"
 #: A minute between commits bounds what a crash scores again; every commit stalls the output for about 0.3 s.
 DEFAULT_TRIGGER: Final = {"realtime": "1 minute", "microbatch": "0 seconds"}
 
+#: What Kafka's producer does unless kafka.options says otherwise. A micro-batch writes a whole batch at once and gains by
+#: full requests and compression; real-time mode sends each answer as it comes.
+PRODUCER: Final = {
+    "realtime": {},
+    "microbatch": {"kafka.linger.ms": "20", "kafka.batch.size": "262144", "kafka.compression.type": "lz4"},
+}
+
 
 def score(records: DataFrame, config: Config, schema: StructType, model: Model, *, weights: DataFrame | None = None) -> DataFrame:
     """Kafka records as records to write, with columns topic, key, value, headers.
@@ -129,7 +136,7 @@ def start(
     writer = (
         score(records, config, schema, model, weights=weights)
         .writeStream.format("kafka")
-        .options(**kafka.spark_options(config.kafka))
+        .options(**(PRODUCER[mode] | kafka.spark_options(config.kafka)))
         .option("checkpointLocation", f"{config.state}/checkpoints/{LANE}")
         .queryName(f"{config.name}-{LANE}")
         .outputMode("update")

@@ -24,7 +24,7 @@ def scores(model: SparkModel, columns: Columns, kinds: Mapping[str, Kind], types
     ]
     # A checkpoint, because the optimizer would compute a pipeline over rows given as a literal by itself, a hundred times slower.
     events = model.spark.createDataFrame(pa.table(arrays)).selectExpr("__row", *listed).localCheckpoint()
-    answers = model.transform(events).select("__row", "prediction", "probability", "error").toArrow().sort_by("__row")
+    answers = model.guarded(events).select("__row", "prediction", "probability", "error").toArrow().sort_by("__row")
     error = answers.column("error").to_pylist()
     prediction = np.array(answers.column("prediction").fill_null(float("nan")).to_numpy(), dtype=np.float64)
     rows = answers.column("probability").to_pylist()

@@ -15,6 +15,7 @@ from streaming.convert.spark.graph import CannotConvert, Graph, Value
 from streaming.convert.spark.linear import LINEAR, Answer
 from streaming.convert.spark.trees import TREES
 from streaming.errors import ModelError
+from streaming.models.spark.known import known_labels, known_types
 from streaming.models.spark.metadata import Stage
 from streaming.models.spark.pipeline import SparkModel
 from streaming.scorers.base import Kind
@@ -103,31 +104,9 @@ def _stage(graph: Graph, model: SparkModel, stage: Stage, fitted: Any, types: Ma
     return answer
 
 
-def known_labels(model: SparkModel) -> dict[str, tuple[str, ...]]:
-    """Of each text column the labels of its StringIndexers."""
-    found: dict[str, tuple[str, ...]] = {}
-    for stage, transform in model.steps:
-        if stage.name == "StringIndexerModel":
-            fitted: Any = transform.__self__  # type: ignore[attr-defined]
-            for name, labels in zip(stage.inputs, fitted.labelsArray, strict=True):
-                found[name] = (*found.get(name, ()), *labels)
-    return found
-
-
 def _unlike(labels: Mapping[str, tuple[str, ...]]) -> str:
     taken = {label for some in labels.values() for label in some}
     text = _NULL_TEXT
     while text in taken:
         text += "\ue000"
     return text
-
-
-def known_types(model: SparkModel) -> dict[str, str]:
-    """Column (lower case) -> type, from the schema in the training manifest."""
-    features = (model.manifest or {}).get("features")
-    ddl = features.get("schema") if isinstance(features, dict) else None
-    if not isinstance(ddl, str):
-        return {}
-    found = StructType.fromDDL(ddl)
-    assert isinstance(found, StructType)
-    return {column.name.lower(): column.dataType.simpleString() for column in found.fields}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from streaming.errors import ModelError
 from streaming.models.base import OUTPUTS
 from streaming.models.columns import mismatches
 from streaming.models.spark import metadata as described
+from streaming.models.spark.fold.proof import Folding, folding
 from streaming.models.spark.guard import FAILED, OWN, Guard, first_failure, is_vector, quoted
 from streaming.models.spark.metadata import Kind, Stage
 from streaming.models.spark.vet import vet
@@ -53,6 +54,9 @@ class SparkModel:
     #: The fitted stage that predicts, as Spark ML has it in Python.
     fitted: Any = field(repr=False)
     why_not_jvm: Sequence[str] = ()
+    #: "auto": folded into plain expressions where that is proven equal. "never": always the guarded stages.
+    fold: str = "auto"
+    _foldings: dict[str, Folding] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def runs_in_jvm(self) -> bool:
@@ -75,7 +79,22 @@ class SparkModel:
         names of OUTPUTS are taken: ModelError when an event has one of them, or lacks a column the pipeline reads.
         """
         _check_columns(self, events.schema)
+        folded = self.folding(events.schema).folded
+        return folded.apply(events) if folded is not None else self.guarded(events)
+
+    def guarded(self, events: DataFrame) -> DataFrame:
+        """:meth:`transform` by Spark ML's own stages: the original that every other form of the model is compared with."""
+        _check_columns(self, events.schema)
         return score(self, events, Guard(self.spark, self.uri, frozenset(self.inputs().fieldNames())))
+
+    def folding(self, schema: StructType) -> Folding:
+        """Whether events of these types are scored by one plain expression; if not, why. Decided once."""
+        if self.fold == "never":
+            return Folding(None, "model.fold is never")
+        key = str([(column, schema[column].dataType) for column in schema.fieldNames()])
+        if key not in self._foldings:
+            self._foldings[key] = folding(self, schema)
+        return self._foldings[key]
 
 
 def load(section: SavedModel, spark: SparkSession) -> SparkModel:
@@ -88,7 +107,7 @@ def load(section: SavedModel, spark: SparkSession) -> SparkModel:
     log.info(
         "model=%s version=%s kind=%s stages=%d sha256=%s jvm=%s", section.name, section.version, kind, len(stages), fingerprint, not why
     )
-    return SparkModel(section.uri, spark, stages, steps, predictor, kind, fingerprint, details, fitted, why)
+    return replace(model, why_not_jvm=why, fold=section.fold)
 
 
 def last_stage(model: SparkModel) -> Any:

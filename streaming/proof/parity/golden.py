@@ -18,12 +18,13 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import NumericType, StructType
 
 from streaming.config.load import Config
-from streaming.convert import rows
-from streaming.convert.spark.pipeline import kinds_of, known_labels, known_types
+from streaming.convert.spark.pipeline import kinds_of
 from streaming.errors import ConfigError
+from streaming.models.spark.known import known_labels, known_types
 from streaming.models.spark.pipeline import SparkModel
 from streaming.records import events as decode
 from streaming.scorers import columns as columns_of
+from streaming.scorers import rows
 from streaming.scorers.base import Columns, Kind
 
 #: The format of a data file by its ending, as `streaming batch` calls it.

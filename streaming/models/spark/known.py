@@ -1,0 +1,32 @@
+"""What a saved pipeline knows of its columns: the labels of its indexers, the types of its training table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql.types import StructType
+
+if TYPE_CHECKING:
+    from streaming.models.spark.pipeline import SparkModel
+
+
+def known_labels(model: SparkModel) -> dict[str, tuple[str, ...]]:
+    """Of each text column the labels of its StringIndexers."""
+    found: dict[str, tuple[str, ...]] = {}
+    for stage, transform in model.steps:
+        if stage.name == "StringIndexerModel":
+            fitted: Any = transform.__self__  # type: ignore[attr-defined]
+            for name, labels in zip(stage.inputs, fitted.labelsArray, strict=True):
+                found[name] = (*found.get(name, ()), *labels)
+    return found
+
+
+def known_types(model: SparkModel) -> dict[str, str]:
+    """Column (lower case) -> type, from the schema in the training manifest."""
+    features = (model.manifest or {}).get("features")
+    ddl = features.get("schema") if isinstance(features, dict) else None
+    if not isinstance(ddl, str):
+        return {}
+    found = StructType.fromDDL(ddl)
+    assert isinstance(found, StructType)
+    return {column.name.lower(): column.dataType.simpleString() for column in found.fields}
