@@ -121,9 +121,14 @@ def test_same_answers_as_spark_ml_on_good_rows(name: str, saved: Callable[[str],
     got = model.transform(events)
     assert got.schema["prediction"].dataType == DoubleType()
     for ours, theirs in zip(got.collect(), plain(saved(name), events, model).collect(), strict=True):
-        assert ours.asDict() == {
-            key: pytest.approx(value, rel=1e-12) if value is not None else None for key, value in theirs.asDict().items()
-        }
+        # A folded model computes exp() with Java's StrictMath, which may differ in the last bit.
+        assert (ours["id"], ours["error"], ours["prediction"]) == (
+            theirs["id"],
+            theirs["error"],
+            pytest.approx(theirs["prediction"], rel=1e-12),
+        )
+        for column in ("probability", "features"):
+            assert ours[column] == (None if theirs[column] is None else pytest.approx(theirs[column], rel=1e-12))
     assert model.runs_in_jvm
     assert not model.why_not_jvm
 
