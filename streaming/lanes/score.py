@@ -26,10 +26,10 @@ LANE: Final = "score"
 DEFAULT_TRIGGER: Final = {"realtime": "1 minute", "microbatch": "0 seconds"}
 
 #: What Kafka's producer does unless kafka.options says otherwise. A micro-batch writes a whole batch at once and gains by
-#: full requests and compression; real-time mode sends each answer as it comes.
+#: full requests; real-time mode sends each answer as it comes.
 PRODUCER: Final = {
     "realtime": {},
-    "microbatch": {"kafka.linger.ms": "20", "kafka.batch.size": "262144", "kafka.compression.type": "lz4"},
+    "microbatch": {"kafka.linger.ms": "20", "kafka.batch.size": "262144"},
 }
 
 

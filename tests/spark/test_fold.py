@@ -139,8 +139,8 @@ def test_never_means_never(plain: pipeline.SparkModel, training: DataFrame) -> N
 
 
 def test_an_array_of_the_event_is_a_vector_or_a_rejected_row(spark: SparkSession, tmp_path: Path) -> None:
-    made = spark.createDataFrame([(Vectors.dense(float(i), float(i % 3)), float(i % 2)) for i in range(20)], ["features", "label"])
-    model = opened(spark, Pipeline(stages=[classification.LogisticRegression(maxIter=2)]).fit(made), tmp_path / "m")
-    events = spark.createDataFrame([([1.0, 2.0],), ([1.0],), (None,), ([1.0, None],)], "features array<double>")
+    made = spark.createDataFrame([(Vectors.dense(float(i), float(i % 3)), float(i % 2)) for i in range(20)], ["given", "label"])
+    model = opened(spark, Pipeline(stages=[classification.LogisticRegression(featuresCol="given", maxIter=2)]).fit(made), tmp_path / "m")
+    events = spark.createDataFrame([([1.0, 2.0],), ([1.0],), (None,), ([1.0, None],)], "given array<double>")
     assert model.folding(events.schema).folded is not None
     assert [row["error"] is None for row in model.transform(events).collect()] == [True, False, False, False]
