@@ -6,7 +6,6 @@ rows again.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -18,7 +17,7 @@ from pyspark.sql.types import StringType, StructField, StructType
 
 from streaming.config.load import Config
 from streaming.errors import ConfigError
-from streaming.kafka import admin as kafka
+from streaming.kafka import admin, read
 from streaming.records import events, tables
 
 Format = Literal["csv", "json", "parquet", "delta", "kafka"]
@@ -111,8 +110,9 @@ def _csv(files: list[str], spark: SparkSession) -> DataFrame:
 
 
 def _records(chunk: Chunk, config: Config, spark: SparkSession) -> DataFrame:
-    reader = spark.read.format("kafka").options(**kafka.spark_options(config.kafka)).option("subscribe", config.events.topic)
-    return reader.option("startingOffsets", json.dumps(chunk.start)).option("endingOffsets", json.dumps(chunk.end)).load()
+    (topic,) = chunk.start
+    start, end = ({int(p): offset for p, offset in bound[topic].items()} for bound in (chunk.start, chunk.end))
+    return read.between(spark, config.kafka, topic, start, end)
 
 
 def _sizes(uri: str, spark: SparkSession) -> list[tuple[str, int]]:
@@ -154,7 +154,7 @@ def _bounds(source: Source, config: Config, spark: SparkSession) -> tuple[str, d
     """The topic, and its first and last offsets (not included) in the range, by partition."""
     topic = config.events.topic
     start, end = (
-        kafka.offsets(spark, config.kafka, topic, _bound(option, text)) for option, text in (("--from", source.start), ("--to", source.end))
+        admin.offsets(spark, config.kafka, topic, _bound(option, text)) for option, text in (("--from", source.start), ("--to", source.end))
     )
     if not start:
         raise ConfigError(f"Kafka at {config.kafka.bootstrap_servers}: no topic {topic}")

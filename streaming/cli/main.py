@@ -150,14 +150,14 @@ def train(config: Path, overwrite: bool) -> None:
 def topics(config: Path, partitions: int, replication: int) -> None:
     """Create the topics of CONFIG that are missing; topics that exist are left as they are."""
     from streaming.job import service
-    from streaming.kafka import admin as kafka
+    from streaming.kafka import admin
 
     loaded = cfg.load(config)
     wanted = [loaded.events.topic, loaded.predictions.topic, loaded.predictions.rejected_topic]
     wanted += [loaded.predictions.shadow_topic] if loaded.predictions.shadow_topic else []
     wanted += [loaded.labels.topic] if loaded.labels is not None and loaded.labels.topic else []
     with service.session(loaded) as spark:
-        made = kafka.create_topics(spark, loaded.kafka, dict.fromkeys(wanted, partitions), replication=replication)
+        made = admin.create_topics(spark, loaded.kafka, dict.fromkeys(wanted, partitions), replication=replication)
     for topic in wanted:
         click.echo(f"{'created' if topic in made else 'exists '} {topic}")
 

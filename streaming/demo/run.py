@@ -75,7 +75,7 @@ def _config_file() -> Path:
 def _prepare(screen: Console, config: cfg.Config, home: Path, source: Path) -> None:
     """Topics, and the model if there is none yet for these settings."""
     from streaming.job import service
-    from streaming.kafka import admin as kafka
+    from streaming.kafka import admin
     from streaming.training import run as training
 
     assert config.train is not None
@@ -87,7 +87,7 @@ def _prepare(screen: Console, config: cfg.Config, home: Path, source: Path) -> N
         assert config.labels is not None
         names = (config.events.topic, config.predictions.topic, config.predictions.shadow_topic, config.labels.topic)
         topics = {**{str(name): _PARTITIONS for name in names}, config.predictions.rejected_topic: 1}
-        kafka.create_topics(spark, config.kafka, topics, settings={"message.timestamp.type": "LogAppendTime"})
+        admin.create_topics(spark, config.kafka, topics, settings={"message.timestamp.type": "LogAppendTime"})
         if fresh:
             churn.write_training_table(config.train.data, _TRAINING_ROWS, seed=_SEED)
             report = training.train(config.train, config.model, spark, source=str(source), overwrite=True)

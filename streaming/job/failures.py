@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming import secrets
 from streaming.errors import BrokerUnavailable, ConfigError, LaneDied, ModelError, StateError, StreamingError
+from streaming.kafka.causes import causes
 
 #: Class (or super class) of a cause -> our error, and the next step. The first row that fits is taken.
 _KNOWN: Final[tuple[tuple[frozenset[str], type[StreamingError], str], ...]] = (
@@ -42,24 +42,8 @@ def explain(lane: str, query: StreamingQuery) -> StreamingError:
     died = query._jsq.exception()
     if died.isEmpty():
         return LaneDied(f"lane {lane}: the query stopped without an error, though nobody asked it to; restart the job")
-    names, message = _chain(died.get())
+    chain = causes(died.get())
     for classes, kind, step in _KNOWN:
-        if classes & names:
-            return kind(f"lane {lane}: {message}; {step}")
-    return LaneDied(f"lane {lane}: {message}; restart the job; if it dies again the log of Spark has the whole story")
-
-
-def _chain(cause: Any) -> tuple[set[str], str]:
-    """The class names of an exception and all its causes, and the deepest message."""
-    names: set[str] = set()
-    message = ""
-    while cause is not None:
-        kind = cause.getClass()
-        while kind is not None:
-            names.add(str(kind.getSimpleName()))
-            kind = kind.getSuperclass()
-        text = cause.getMessage()
-        message = str(text).strip().splitlines()[0] if text and str(text).strip() else message
-        message = message or str(cause.getClass().getSimpleName())
-        cause = cause.getCause()
-    return names, secrets.redact(message)
+        if classes & chain.names:
+            return kind(f"lane {lane}: {chain.message}; {step}")
+    return LaneDied(f"lane {lane}: {chain.message}; restart the job; if it dies again the log of Spark has the whole story")

@@ -15,7 +15,7 @@ from streaming import adapters
 from streaming import config as cfg
 from streaming.config.sections import SavedModel, seconds
 from streaming.errors import ConfigError, EnvironmentFailure, StateError, StreamingError
-from streaming.kafka import admin as kafka
+from streaming.kafka import admin
 from streaming.lanes import learn
 from streaming.learning import state_file
 from streaming.learning.teach import Learning, open_learners
@@ -105,14 +105,14 @@ def _topics(ready: Ready) -> str:
     wanted += [config.predictions.topic]
     wanted += [config.predictions.shadow_topic] if config.learners and config.predictions.shadow_topic else []
     wanted += [config.labels.topic] if "learn" in ready.lanes and config.labels is not None and config.labels.topic is not None else []
-    found = kafka.partitions(ready.spark, config.kafka, wanted)
-    missing = [topic for topic in wanted if topic not in found]
+    there = admin.partitions(ready.spark, config.kafka, wanted)
+    missing = [topic for topic in wanted if topic not in there]
     if missing:
         raise ConfigError(
             f"Kafka at {config.kafka.bootstrap_servers}: no topic {', '.join(missing)}; create what is missing with: streaming topics {ready.source}"
         )
-    ready.partitions = found
-    return ", ".join(f"{topic} ({n} partition{'s' if n > 1 else ''})" for topic, n in found.items())
+    ready.partitions = there
+    return ", ".join(f"{topic} ({n} partition{'s' if n > 1 else ''})" for topic, n in there.items())
 
 
 def _schema(ready: Ready) -> str:

@@ -18,7 +18,8 @@ from pyspark.sql.streaming.query import StreamingQuery
 from streaming.config.load import Config
 from streaming.errors import BrokerUnavailable, StreamingError
 from streaming.job import failures, preflight
-from streaming.kafka import admin as kafka
+from streaming.kafka import read
+from streaming.kafka.tail import Tail, tail
 from streaming.lanes import learn, score, store
 from streaming.learning import weights_file
 from streaming.learning.teach import Learning
@@ -136,7 +137,7 @@ def _start(ready: preflight.Ready, config: Config, lanes: Collection[str]) -> li
 def _store_lane(ready: preflight.Ready, config: Config) -> Lane:
     assert ready.store is not None
     failed: list[BaseException] = []
-    records = kafka.read(ready.spark, config.kafka, config.predictions.topic, max_records=config.store.max_predictions_per_trigger)
+    records = read.stream(ready.spark, config.kafka, config.predictions.topic, max_records=config.store.max_predictions_per_trigger)
     return Lane(store.LANE, store.start(records, config, ready.store, on_error=failed.append), config.predictions.topic, failed)
 
 
@@ -145,8 +146,8 @@ def _learn_lane(ready: preflight.Ready, config: Config, learning: list[Learning]
     failed: list[BaseException] = []
     topics = {config.predictions.topic if one.name == config.champion else str(config.predictions.shadow_topic) for one in config.learners}
     limit = config.learn.max_records_per_trigger
-    predictions = kafka.read(ready.spark, config.kafka, ",".join(sorted(topics)), max_records=limit)
-    labels = None if config.labels.topic is None else kafka.read(ready.spark, config.kafka, config.labels.topic, max_records=limit)
+    predictions = read.stream(ready.spark, config.kafka, ",".join(sorted(topics)), max_records=limit)
+    labels = None if config.labels.topic is None else read.stream(ready.spark, config.kafka, config.labels.topic, max_records=limit)
     inputs = learn.Inputs(predictions, labels, ready.label_schema)
     query = learn.start(inputs, config, learning=learning, state=state, on_error=failed.append)
     return Lane(learn.LANE, query, config.labels.topic or sorted(topics)[0], failed)
@@ -154,7 +155,7 @@ def _learn_lane(ready: preflight.Ready, config: Config, learning: list[Learning]
 
 def _score_lane(ready: preflight.Ready, config: Config) -> Lane:
     assert ready.model is not None
-    events = kafka.read(
+    events = read.stream(
         ready.spark,
         config.kafka,
         config.events.topic,
@@ -169,17 +170,17 @@ def _score_lane(ready: preflight.Ready, config: Config) -> Lane:
 def _watch(
     active: SparkSession, config: Config, running: list[Lane], stop: threading.Event, on_progress: Callable[[report.Progress], None]
 ) -> None:
-    tail = kafka.tail(active, config.kafka)
+    ends = tail(active, config.kafka)
     try:
         while not stop.wait(_LOOK_EVERY_S):
             for lane in running:
                 for batch in _new_batches(lane):
                     log.debug("lane=%s batch=%s spent %s", lane.name, batch["batchId"], json.dumps(batch.get("durationMs")))
-                    on_progress(_measure(lane, batch, tail))
+                    on_progress(_measure(lane, batch, ends))
                 if not lane.query.isActive and not stop.is_set():
                     raise _cause(lane)
     finally:
-        tail.close()
+        ends.close()
 
 
 def _cause(lane: Lane) -> StreamingError:
@@ -198,13 +199,13 @@ def _new_batches(lane: Lane) -> list[dict[str, Any]]:
     return new
 
 
-def _measure(lane: Lane, batch: dict[str, Any], tail: kafka.Tail) -> report.Progress:
+def _measure(lane: Lane, batch: dict[str, Any], ends: Tail) -> report.Progress:
     read_to = report.offsets(batch, lane.topic)
     lag_events: int | None = None
     lag_s: float | None = None
     try:
-        lag_events = report.behind(read_to, tail.ends(lane.topic))
-        lag_s = tail.age_s(lane.topic, read_to) if lag_events else 0.0
+        lag_events = report.behind(read_to, ends.ends(lane.topic))
+        lag_s = ends.age_s(lane.topic, read_to) if lag_events else 0.0
     except BrokerUnavailable:
         # Whether the lanes survive an outage is their own affair; a figure for the log is no reason to stop.
         log.warning("lane=%s lag unknown: the broker does not answer", lane.name)

@@ -1,1 +1,1 @@
-"""Everything asked of a Kafka broker: bounded and streaming reads, writes, administration."""
+"""Kafka: what Spark reads and writes there, the questions asked of a broker, and where topics end."""

@@ -18,7 +18,7 @@ from pyspark.sql.types import StructType
 
 from streaming.config.load import Config
 from streaming.config.sections import Events, Labels, interval
-from streaming.kafka import admin as kafka
+from streaming.kafka import write
 from streaming.learning import state_file, weights_file
 from streaming.learning.state_log import Snapshot
 from streaming.learning.summaries import ROWS, Job, summarize
@@ -177,7 +177,7 @@ def _reject(rows: DataFrame, rejected: Sequence[Rejected], config: Config) -> No
     source = F.struct("topic", "partition", "offset")
     headers = rejected_headers(reason=F.col("reason"), error=F.col("error"), source=source, lane=LANE)
     out = found.select(F.lit(config.predictions.rejected_topic).alias("topic"), "key", "value", headers.alias("headers"))
-    out.write.format("kafka").options(**kafka.spark_options(config.kafka)).save()
+    write.batch(out, config.kafka)
 
 
 _REJECTED: Final = "topic STRING, partition INT, offset BIGINT, key BINARY, value BINARY, reason STRING, error STRING"

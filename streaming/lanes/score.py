@@ -14,7 +14,7 @@ from pyspark.sql.types import StructType
 
 from streaming.config.load import Config
 from streaming.config.sections import interval
-from streaming.kafka import admin as kafka
+from streaming.kafka import write
 from streaming.learning import state_file, weights_file
 from streaming.models.base import Model
 from streaming.records.events import META, PROBLEM, decode, field_column
@@ -134,9 +134,7 @@ def start(
     """Start the lane's query on a stream of Kafka records. `mode`: realtime or microbatch."""
     trigger = interval(config.score.trigger or DEFAULT_TRIGGER[mode])
     writer = (
-        score(records, config, schema, model, weights=weights)
-        .writeStream.format("kafka")
-        .options(**(PRODUCER[mode] | kafka.spark_options(config.kafka)))
+        write.stream(score(records, config, schema, model, weights=weights), config.kafka, defaults=PRODUCER[mode])
         .option("checkpointLocation", f"{config.state}/checkpoints/{LANE}")
         .queryName(f"{config.name}-{LANE}")
         .outputMode("update")

@@ -14,7 +14,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming.config.load import Config
 from streaming.config.sections import interval
-from streaming.kafka import admin as kafka
+from streaming.kafka import write
 from streaming.records.predictions import NEWEST, PREDICTION, STORED, TIMESTAMP_FORMAT, rejected_headers
 from streaming.stores.base import Store
 
@@ -72,8 +72,7 @@ def upsert(rows: DataFrame, batch_id: int, *, store: Store, config: Config) -> i
     store.upsert(newest(rows.observe(counts, F.count_if(F.col("reason").isNotNull()).alias("bad"))), batch_id)
     bad = int(counts.get["bad"])
     if bad:
-        out = rejected(rows, config.predictions.rejected_topic)
-        out.write.format("kafka").options(**kafka.spark_options(config.kafka)).save()
+        write.batch(rejected(rows, config.predictions.rejected_topic), config.kafka)
     return bad
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from streaming.config.load import Config
 from streaming.errors import StateError
-from streaming.kafka import admin as kafka
+from streaming.kafka import read
 from streaming.lanes import learn
 from streaming.learning.state_log import Snapshot
 from streaming.learning.teach import Learning
@@ -97,7 +97,7 @@ def _shown(
     wanted = spark.createDataFrame([_id(r) for r in refs], "ep INT, eo BIGINT, lp INT, lo BIGINT")
     assert config.labels is not None
     topic = config.predictions.topic if one.name == config.champion else str(config.predictions.shadow_topic)
-    said = learn.answers(_all(spark, config, topic), [one.name]).withColumns({"place": F.split("event_id", ":")})
+    said = learn.answers(read.whole(spark, config.kafka, topic), [one.name]).withColumns({"place": F.split("event_id", ":")})
     said = said.select(
         F.col("place")[1].cast("int").alias("ep"), F.col("place")[2].cast("bigint").alias("eo"), "features", "label"
     ).dropDuplicates(["ep", "eo"])
@@ -106,7 +106,7 @@ def _shown(
         from streaming.records import events as decode
 
         events = learn.label_events(config.labels)
-        truth = learn.truth(_all(spark, config, config.labels.topic), config.labels, decode.schema(spark, events))
+        truth = learn.truth(read.whole(spark, config.kafka, config.labels.topic), config.labels, decode.schema(spark, events))
         truth = truth.select(F.col("at.partition").alias("lp"), F.col("at.offset").alias("lo"), F.col("y").alias("label"))
         found = found.drop("label").join(truth, ["lp", "lo"])
     rows: list[Any] = found.select("ep", "eo", "lp", "lo", "features", "label").collect()
@@ -116,8 +116,3 @@ def _shown(
             f"learner {one.name}: the topics have {len(shown)} of the {len(refs)} labelled events; the others are gone (retention)"
         )
     return shown
-
-
-def _all(spark: SparkSession, config: Config, topic: str) -> DataFrame:
-    """The whole topic, as it stands now."""
-    return spark.read.format("kafka").options(**kafka.spark_options(config.kafka)).option("subscribe", topic).load()

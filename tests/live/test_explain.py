@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from streaming import config as cfg
 from streaming.cli import explain as command
 from streaming.errors import ConfigError, StateError
-from streaming.kafka import admin as kafka
+from streaming.kafka import admin, read, write
 from streaming.lanes import learn, score
 from streaming.learning import weights_file
 from streaming.learning.state_log import Meta, Snapshot
@@ -48,16 +48,15 @@ def run_lane(config: cfg.Config, spark: SparkSession, *, state: Path) -> None:
     schema = event_schema(spark, config.events)
     model: Any = pipeline.load(config.model, spark)
     weights = weights_file.frame(spark, f"{config.state}/{weights_file.FILE}") if config.learners else None
-    records = kafka.read(spark, config.kafka, config.events.topic)
-    writer = score.score(records, config, schema, model, weights=weights).writeStream.format("kafka")
-    writer = writer.options(**kafka.spark_options(config.kafka)).option("checkpointLocation", str(state)).outputMode("update")
+    records = read.stream(spark, config.kafka, config.events.topic)
+    writer = write.stream(score.score(records, config, schema, model, weights=weights), config.kafka)
+    writer = writer.option("checkpointLocation", str(state)).outputMode("update")
     writer.trigger(availableNow=True).start().awaitTermination()
 
 
 def ids(config: cfg.Config, spark: SparkSession) -> dict[bytes, str]:
     """The event_id of each record by its value."""
-    found = spark.read.format("kafka").options(**kafka.spark_options(config.kafka)).option("subscribe", config.events.topic).load()
-    rows = found.select("value", "partition", "offset").collect()
+    rows = read.whole(spark, config.kafka, config.events.topic).select("value", "partition", "offset").collect()
     return {bytes(r[0]): f"{config.events.topic}:{r[1]}:{r[2]}" for r in rows}
 
 
@@ -157,7 +156,7 @@ def test_events_that_are_not_there(tree: dict[str, Any], spark: SparkSession) ->
     config = cfg.parse(tree)
     servers, topic = config.kafka.bootstrap_servers, config.events.topic
     send(servers, topic, [events.good(i) for i in range(40)])
-    place = next(p for p, end in kafka.offsets(spark, config.kafka, topic, "latest").items() if end > 2)
+    place = next(p for p, end in admin.offsets(spark, config.kafka, topic, "latest").items() if end > 2)
     unanswered = explain.explain(config, f"{topic}:{place}:1", spark)
     assert not unanswered.reproduced
     assert any("no answer was found" in problem for problem in unanswered.problems)
@@ -167,11 +166,11 @@ def test_events_that_are_not_there(tree: dict[str, Any], spark: SparkSession) ->
     for wrong, words in ((f"{topic}:{place}:99", "not there yet"), (f"{topic}:9:0", "no partition 9")):
         with pytest.raises(StateError, match=words):
             explain.explain(config, wrong, spark)
-    admin = KafkaAdminClient(bootstrap_servers=servers)
+    client = KafkaAdminClient(bootstrap_servers=servers)
     try:
-        admin.delete_records({TopicPartition(topic, place): 2})
+        client.delete_records({TopicPartition(topic, place): 2})
     finally:
-        admin.close()
+        client.close()
     with pytest.raises(StateError, match=r"the broker has deleted it .*the oldest it still has is offset 2"):
         explain.explain(config, f"{topic}:{place}:1", spark)
 

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from streaming.config.load import Config
 from streaming.errors import ConfigError, StateError
-from streaming.kafka import admin as kafka
+from streaming.kafka import admin, read
 
 #: A producer's clock may be ahead of the clock that stamped the answers by this much.
 _CLOCKS: Final = timedelta(minutes=5)
@@ -61,7 +61,7 @@ def place(event_id: str, config: Config) -> Place:
 
 def event(spark: SparkSession, config: Config, at: Place) -> tuple[DataFrame, datetime]:
     """The record at a place, as one row with Spark's Kafka columns, and its timestamp (aware). StateError when it is not there."""
-    first, end = (kafka.offsets(spark, config.kafka, at.topic, where) for where in ("earliest", "latest"))
+    first, end = (admin.offsets(spark, config.kafka, at.topic, where) for where in ("earliest", "latest"))
     if at.partition not in end:
         raise StateError(f"{at.id}: the topic {at.topic} has no partition {at.partition}; it has {len(end)}")
     if at.offset >= end[at.partition]:
@@ -71,7 +71,7 @@ def event(spark: SparkSession, config: Config, at: Place) -> tuple[DataFrame, da
             f"{at.id}: the broker has deleted it (retention); the oldest it still has is offset {first[at.partition]}; "
             "keep events as long as predictions have to be explained: retention.ms of the topic"
         )
-    found = _range(spark, config, at.topic, {at.partition: at.offset}, {at.partition: at.offset + 1})
+    found = read.between(spark, config.kafka, at.topic, {at.partition: at.offset}, {at.partition: at.offset + 1})
     stamps = found.select(F.unix_micros("timestamp")).collect()
     if len(stamps) != 1:
         raise StateError(f"{at.id}: no record stands at this offset; the topic was compacted, or the offset marks a transaction")
@@ -129,15 +129,7 @@ def _rows(records: DataFrame) -> list[dict[str, Any]]:
 
 
 def _since(spark: SparkSession, config: Config, topic: str, since: datetime) -> DataFrame:
-    start = kafka.offsets(spark, config.kafka, topic, max(0, int((since - _CLOCKS).timestamp() * 1000)))
+    start = admin.offsets(spark, config.kafka, topic, max(0, int((since - _CLOCKS).timestamp() * 1000)))
     if not start:
         raise ConfigError(f"Kafka at {config.kafka.bootstrap_servers}: no topic {topic}; create it: streaming topics CONFIG")
-    return _range(spark, config, topic, start, kafka.offsets(spark, config.kafka, topic, "latest"))
-
-
-def _range(spark: SparkSession, config: Config, topic: str, start: Mapping[int, int], end: Mapping[int, int]) -> DataFrame:
-    reader = spark.read.format("kafka").options(**kafka.spark_options(config.kafka)).option("includeHeaders", "true")
-    reader = reader.option("assign", json.dumps({topic: sorted(start)}))
-    for name, bound in (("startingOffsets", start), ("endingOffsets", end)):
-        reader = reader.option(name, json.dumps({topic: {str(p): offset for p, offset in bound.items()}}))
-    return reader.load()
+    return read.between(spark, config.kafka, topic, start, admin.offsets(spark, config.kafka, topic, "latest"))

@@ -12,12 +12,14 @@ from uuid import uuid4
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming.config.load import Config
 from streaming.errors import LaneDied, ModelError
 from streaming.job import failures
-from streaming.kafka import admin as kafka
+from streaming.kafka import admin, read, write
+from streaming.kafka.tail import tail
 from streaming.lanes import score
 from streaming.models.base import Model
 from streaming.models.spark.pipeline import SparkModel
@@ -41,7 +43,7 @@ def ask(config: Config, model: SparkModel, golden: Golden, folder: Path, *, name
     topics = [own.events.topic, own.predictions.topic, own.predictions.rejected_topic]
     with _topics(spark, own, topics):
         _send(spark, own, golden)
-        events = kafka.read(spark, own.kafka, own.events.topic)
+        events = read.stream(spark, own.kafka, own.events.topic)
         query = score.start(events, own, golden.schema, cast(Model, model), mode=mode)
         try:
             _wait(query, spark, own, len(golden))
@@ -85,26 +87,22 @@ def answers(spark: SparkSession, config: Config) -> dict[int, Answer]:
 
 
 def _records(spark: SparkSession, config: Config, topic: str) -> list[dict[str, Any]]:
-    reader = spark.read.format("kafka").options(**kafka.spark_options(config.kafka)).option("subscribe", topic)
-    found: list[dict[str, Any]] = (
-        reader.option("includeHeaders", "true").load().select("key", "value", "partition", "offset", "headers").toArrow().to_pylist()
-    )
-    return found
+    records = read.whole(spark, config.kafka, topic).select("key", "value", "partition", "offset", "headers")
+    return cast(list[dict[str, Any]], records.toArrow().to_pylist())
 
 
 def _send(spark: SparkSession, config: Config, golden: Golden) -> None:
     table = pa.table({"key": [str(i).encode() for i in range(len(golden))], "value": [line.encode() for line in golden.lines()]})
-    writer = spark.createDataFrame(table).write.format("kafka").options(**kafka.spark_options(config.kafka))
-    writer.option("topic", config.events.topic).save()
+    write.batch(spark.createDataFrame(table).withColumn("topic", F.lit(config.events.topic)), config.kafka)
 
 
 def _wait(query: StreamingQuery, spark: SparkSession, config: Config, n: int) -> None:
     """Return when n records stand on the two output topics."""
     deadline = time.monotonic() + _PATIENCE_S
-    tail = kafka.tail(spark, config.kafka)
+    topics = tail(spark, config.kafka)
     try:
         while True:
-            there = sum(sum(tail.ends(topic).values()) for topic in (config.predictions.topic, config.predictions.rejected_topic))
+            there = sum(sum(topics.ends(topic).values()) for topic in (config.predictions.topic, config.predictions.rejected_topic))
             if there >= n:
                 return
             if not query.isActive:
@@ -113,28 +111,14 @@ def _wait(query: StreamingQuery, spark: SparkSession, config: Config, n: int) ->
                 raise LaneDied(f"parity: stream: {there} of {n} events were answered within {_PATIENCE_S:.0f} s; try fewer --rows")
             time.sleep(0.2)
     finally:
-        tail.close()
+        topics.close()
 
 
 @contextmanager
 def _topics(spark: SparkSession, config: Config, names: list[str]) -> Iterator[None]:
     """The topics, for the length of the block."""
-    kafka.create_topics(spark, config.kafka, dict.fromkeys(names, _PARTITIONS))
+    admin.create_topics(spark, config.kafka, dict.fromkeys(names, _PARTITIONS))
     try:
         yield
     finally:
-        _delete(spark, config, names)
-
-
-def _delete(spark: SparkSession, config: Config, names: list[str]) -> None:
-    jvm: Any = spark._jvm
-    properties, listed = jvm.java.util.Properties(), jvm.java.util.ArrayList()
-    for key, value in kafka.spark_options(config.kafka).items():
-        properties.put(key.removeprefix("kafka."), value)
-    for name in names:
-        listed.add(name)
-    admin = jvm.org.apache.kafka.clients.admin.AdminClient.create(properties)
-    try:
-        admin.deleteTopics(listed).all().get()
-    finally:
-        admin.close(jvm.java.time.Duration.ofSeconds(1))
+        admin.delete_topics(spark, config.kafka, names)
