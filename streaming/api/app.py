@@ -25,7 +25,8 @@ from streaming.api.metrics import Metrics
 from streaming.api.replies import Refusal, reply
 from streaming.api.routes import Lookup
 from streaming.api.served import Models
-from streaming.config.sections import Api, seconds
+from streaming.config.sections import Api
+from streaming.config.values import seconds
 from streaming.errors import StreamingError
 
 log: Final = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streaming.api.metrics import Metrics
 from streaming.api.replies import Refusal
-from streaming.config.sections import Api, is_loopback
+from streaming.config.sections import Api
+from streaming.config.values import is_loopback
 
 log: Final = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ from streaming.api.app import create_app
 from streaming.api.routes import Lookup
 from streaming.api.served import Models
 from streaming.api.sources import ConfigSource
-from streaming.config.sections import Api, StoreSection
+from streaming.config.sections import Api
+from streaming.config.stores import StoreSection
 from streaming.errors import EnvironmentFailure
 
 log: Final = logging.getLogger(__name__)

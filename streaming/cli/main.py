@@ -153,9 +153,7 @@ def topics(config: Path, partitions: int, replication: int) -> None:
     from streaming.kafka import admin
 
     loaded = cfg.load(config)
-    wanted = [loaded.events.topic, loaded.predictions.topic, loaded.predictions.rejected_topic]
-    wanted += [loaded.predictions.shadow_topic] if loaded.predictions.shadow_topic else []
-    wanted += [loaded.labels.topic] if loaded.labels is not None and loaded.labels.topic else []
+    wanted = list(loaded.topics().values())
     with service.session(loaded) as spark:
         made = admin.create_topics(spark, loaded.kafka, dict.fromkeys(wanted, partitions), replication=replication)
     for topic in wanted:

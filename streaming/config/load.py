@@ -7,61 +7,17 @@ only an address or a name can stand: it never shows in an error, a log line or a
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from streaming import secrets
-from streaming.config.sections import (
-    Api,
-    DeltaStore,
-    Events,
-    Kafka,
-    Labels,
-    Learn,
-    Learner,
-    Name,
-    PostgresStore,
-    Predictions,
-    RedisStore,
-    SavedModel,
-    Score,
-    Section,
-    Spark,
-    SqliteStore,
-    StoreSection,
-    Train,
-)
+from streaming.config.sections import Api, Events, Kafka, Labels, Learn, Learner, Predictions, SavedModel, Score, Spark, Train
+from streaming.config.stores import KINDS, StoreSection
+from streaming.config.values import Name, Section, interpolate
 from streaming.errors import ConfigError
-
-_ENV: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
-#: Keys whose values are addresses and names, not secrets: someone stuck needs to read them in an error.
-_PUBLIC: Final = frozenset(
-    {
-        "bootstrap_servers",
-        "topic",
-        "rejected_topic",
-        "shadow_topic",
-        "name",
-        "version",
-        "uri",
-        "path",
-        "table",
-        "state",
-        "master",
-        "data",
-        "kind",
-        "mode",
-        "trigger",
-        "host",
-        "port",
-    }
-)
 
 
 class Config(Section):
@@ -104,6 +60,22 @@ class Config(Section):
         """The name of the model whose answers consumers see."""
         return next((learner.name for learner in self.learners if learner.role == "champion"), self.model.name)
 
+    def topics(self) -> dict[str, str]:
+        """The topics of the service by what they are for: events, predictions, rejected; shadow and labels where the file names them."""
+        labels = None if self.labels is None else self.labels.topic
+        named = {
+            "events": self.events.topic,
+            "predictions": self.predictions.topic,
+            "rejected": self.predictions.rejected_topic,
+            "shadow": self.predictions.shadow_topic,
+            "labels": labels,
+        }
+        return {role: topic for role, topic in named.items() if topic is not None}
+
+    def topic_of(self, model: str) -> str:
+        """Where the answers of `model` stand: consumers read the champion's, all others are in its shadow."""
+        return self.topics()["predictions" if model == self.champion else "shadow"]
+
 
 def load(path: str | Path) -> Config:
     """Read and check a configuration file. ConfigError names the file, the path inside it and what would be valid."""
@@ -126,30 +98,10 @@ def parse(tree: Any, *, source: str = "config") -> Config:
     if not isinstance(tree, dict):
         raise ConfigError(f"{source}: expected a mapping with the keys {', '.join(_keys(Config))}; got {type(tree).__name__}")
     try:
-        return Config.model_validate(_interpolate(tree, source, ()))
+        return Config.model_validate(interpolate(tree, source, ()))
     except ValidationError as invalid:
         lines = [_explain(error, source) for error in invalid.errors(include_url=False, include_context=True)]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
-
-
-def _interpolate(value: Any, source: str, path: tuple[str, ...]) -> Any:
-    """Replace `${env:VAR}` in every string below `value`, and remember what was put in as a secret."""
-    if isinstance(value, dict):
-        return {key: _interpolate(child, source, (*path, str(key))) for key, child in value.items()}
-    if isinstance(value, list):
-        return [_interpolate(child, source, (*path, str(i))) for i, child in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-
-    def substitute(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1])
-        if found is None:
-            raise ConfigError(f"{source}: {'.'.join(path)}: the environment variable {match[1]} is not set; export it before the start")
-        if path[-1] not in _PUBLIC:
-            secrets.remember(found)
-        return found
-
-    return _ENV.sub(substitute, value)
 
 
 def _keys(section: type[BaseModel]) -> list[str]:
@@ -161,7 +113,7 @@ def _explain(error: ErrorDetails, source: str) -> str:
     loc = [str(part) for part in error["loc"]]
     section = _section_at(loc[:-1])
     # The kind of a store is a step of pydantic's, not of the file's.
-    path = ".".join(part for i, part in enumerate(loc) if not (part in _KINDS and loc[:i] == ["store"]))
+    path = ".".join(part for i, part in enumerate(loc) if not (part in KINDS and loc[:i] == ["store"]))
     valid = f"; valid keys: {', '.join(_keys(section))}" if section is not None else ""
     match error["type"]:
         case "extra_forbidden":
@@ -169,7 +121,7 @@ def _explain(error: ErrorDetails, source: str) -> str:
         case "missing":
             return f"{source}: {path}: missing{valid}"
         case "union_tag_invalid" | "union_tag_not_found":
-            return f"{source}: {path}.kind: expected one of {', '.join(sorted(_KINDS))}"
+            return f"{source}: {path}.kind: expected one of {', '.join(sorted(KINDS))}"
         case "value_error":
             # What is wrong with the whole has no path; its message begins with one.
             return ": ".join(filter(None, (source, path, str(error.get("ctx", {}).get("error", error["msg"])))))
@@ -177,15 +129,12 @@ def _explain(error: ErrorDetails, source: str) -> str:
             return f"{source}: {path}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
-_KINDS: Final[dict[str, type[BaseModel]]] = {"sqlite": SqliteStore, "postgres": PostgresStore, "redis": RedisStore, "delta": DeltaStore}
-
-
 def _section_at(loc: list[str]) -> type[BaseModel] | None:
     """The section that holds the key an error is about, or None inside a free-form mapping."""
     section: type[BaseModel] = Config
     for part in loc:
-        if part in _KINDS:
-            section = _KINDS[part]
+        if part in KINDS:
+            section = KINDS[part]
             continue
         if part == "store" and section is Config:
             continue

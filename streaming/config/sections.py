@@ -2,59 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-_DURATION: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*(ms|milliseconds?|s|seconds?|m|minutes?|h|hours?|d|days?)$")
-_SECONDS: Final = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def seconds(duration: str) -> float:
-    """A duration such as "500 ms", "20 seconds" or "1 minute" in seconds. ValueError on anything else."""
-    match = _DURATION.match(duration.strip().lower())
-    if match is None:
-        raise ValueError('expected a number and a unit, such as "500 ms", "20 seconds" or "1 minute"')
-    unit = match[2]
-    key = "ms" if unit == "ms" else "milli" if unit.startswith("milli") else unit[0]
-    return float(match[1]) * _SECONDS[key]
-
-
-def interval(duration: str) -> str:
-    """The duration as Spark spells it; Spark knows fewer units than people use."""
-    return f"{round(seconds(duration) * 1000)} milliseconds"
-
-
-def _duration(value: str) -> str:
-    seconds(value)
-    return value
-
-
-def _topic(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
-        raise ValueError("expected a Kafka topic name: letters, digits, '.', '_' or '-', at most 249 characters")
-    return value
-
-
-def _name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
-        raise ValueError("expected a short name: letters, digits, '.', '_' or '-', starting with a letter or a digit")
-    return value
-
-
-Duration = Annotated[str, AfterValidator(_duration)]
-Topic = Annotated[str, AfterValidator(_topic)]
-Name = Annotated[str, AfterValidator(_name)]
-#: The name of a learner is also that of a folder and of a column: no dots.
-LearnerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, and refusing what it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True)
+from streaming.config.values import Duration, LearnerName, Name, Section, Topic, is_loopback
 
 
 class Kafka(Section):
@@ -120,50 +72,6 @@ class Predictions(Section):
     topic: Topic
     rejected_topic: Topic
     shadow_topic: Topic | None = None
-
-
-class _StoreSection(Section):
-    #: Pause between two batches; less than a second takes CPU time from the score lane and shows in its latency.
-    trigger: Duration = "1 second"
-    #: At most this many predictions per batch.
-    max_predictions_per_trigger: int = Field(default=200_000, ge=1)
-
-
-class SqliteStore(_StoreSection):
-    """A SQLite file beside the driver: one machine, no server."""
-
-    kind: Literal["sqlite"]
-    path: str
-    table: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")] = "predictions"
-
-
-class PostgresStore(_StoreSection):
-    """A PostgreSQL table."""
-
-    kind: Literal["postgres"]
-    #: A libpq connection string, "postgresql://user:${env:PGPASSWORD}@host:5432/database".
-    dsn: SecretStr
-    #: Optionally schema-qualified: "predictions" or "scoring.predictions".
-    table: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}$")] = "predictions"
-
-
-class RedisStore(_StoreSection):
-    """Redis hashes: one key per entity, one field per model."""
-
-    kind: Literal["redis"]
-    #: "redis://:${env:REDIS_PASSWORD}@host:6379/0", or rediss:// for TLS, or unix://path.
-    url: SecretStr
-    prefix: str = "prediction:"
-
-
-class DeltaStore(_StoreSection):
-    """A Delta table."""
-
-    kind: Literal["delta"]
-    uri: str
-
-
-StoreSection = Annotated[SqliteStore | PostgresStore | RedisStore | DeltaStore, Field(discriminator="kind")]
 
 
 class Train(Section):
@@ -295,11 +203,3 @@ class Api(Section):
                 'set token: "${env:API_TOKEN}", or host: 127.0.0.1'
             )
         return self
-
-
-def is_loopback(host: str) -> bool:
-    """True when only this machine can reach the address. A name other than localhost counts as reachable."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"

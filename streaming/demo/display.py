@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from streaming import config as cfg
-from streaming.config.sections import SqliteStore
+from streaming.config.stores import SqliteStore
 from streaming.demo import quality
 from streaming.demo.audience import Seen
 from streaming.demo.traffic import Sent

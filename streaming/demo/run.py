@@ -20,7 +20,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from rich.console import Console
 
 from streaming import config as cfg
-from streaming.config.sections import SqliteStore
+from streaming.config.stores import SqliteStore
 from streaming.demo import churn, display
 from streaming.demo.audience import Seen, watch
 from streaming.demo.traffic import Sent, Topics, produce
@@ -84,9 +84,7 @@ def _prepare(screen: Console, config: cfg.Config, home: Path, source: Path) -> N
     fresh = not (settings.exists() and settings.read_text() == wanted and Path(config.model.uri).exists())
     what = "Training a churn pipeline on 20,000 customers" if fresh else "Creating topics (the pipeline is trained already)"
     with display.step(screen, what), service.session(config) as spark:
-        assert config.labels is not None
-        names = (config.events.topic, config.predictions.topic, config.predictions.shadow_topic, config.labels.topic)
-        topics = {**{str(name): _PARTITIONS for name in names}, config.predictions.rejected_topic: 1}
+        topics = {topic: 1 if role == "rejected" else _PARTITIONS for role, topic in config.topics().items()}
         admin.create_topics(spark, config.kafka, topics, settings={"message.timestamp.type": "LogAppendTime"})
         if fresh:
             churn.write_training_table(config.train.data, _TRAINING_ROWS, seed=_SEED)
@@ -137,7 +135,7 @@ def _traffic(
     sent, seen, stop = Sent(), Seen(), threading.Event()
     producer = KafkaProducer(bootstrap_servers=servers, linger_ms=0)
     topics = Topics(config.events.topic, config.labels.topic)
-    read = (config.predictions.topic, str(config.predictions.shadow_topic), config.predictions.rejected_topic)
+    read = [topic for role, topic in config.topics().items() if role in {"predictions", "shadow", "rejected"}]
     consumer = KafkaConsumer(*read, bootstrap_servers=servers, auto_offset_reset="earliest", enable_auto_commit=False)
     drift_at = _WARM_UP + rate * seconds // 2
     stream = churn.stream(

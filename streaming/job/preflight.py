@@ -13,7 +13,8 @@ from pyspark.sql.types import StructType
 
 from streaming import adapters
 from streaming import config as cfg
-from streaming.config.sections import SavedModel, seconds
+from streaming.config.sections import SavedModel
+from streaming.config.values import seconds
 from streaming.errors import ConfigError, EnvironmentFailure, StateError, StreamingError
 from streaming.kafka import admin
 from streaming.lanes import learn
@@ -98,13 +99,18 @@ def slots_needed(partitions: int, mode: str) -> int:
     return (partitions if mode == "realtime" else 0) + OTHER_SLOTS
 
 
+#: When a lane needs a topic that is not for all of them.
+_NEEDED: Final[dict[str, Callable[[Ready], bool]]] = {
+    "events": lambda ready: "score" in ready.lanes,
+    "shadow": lambda ready: bool(ready.config.learners),
+    "labels": lambda ready: "learn" in ready.lanes,
+}
+
+
 def _topics(ready: Ready) -> str:
     config = ready.config
-    wanted = [config.predictions.rejected_topic]
-    wanted += [config.events.topic] if "score" in ready.lanes else []
-    wanted += [config.predictions.topic]
-    wanted += [config.predictions.shadow_topic] if config.learners and config.predictions.shadow_topic else []
-    wanted += [config.labels.topic] if "learn" in ready.lanes and config.labels is not None and config.labels.topic is not None else []
+    unused = {role for role, needed in _NEEDED.items() if not needed(ready)}
+    wanted = [topic for role, topic in config.topics().items() if role not in unused]
     there = admin.partitions(ready.spark, config.kafka, wanted)
     missing = [topic for topic in wanted if topic not in there]
     if missing:

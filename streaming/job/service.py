@@ -144,7 +144,7 @@ def _store_lane(ready: preflight.Ready, config: Config) -> Lane:
 def _learn_lane(ready: preflight.Ready, config: Config, learning: list[Learning], state: files.Folder) -> Lane:
     assert config.labels is not None
     failed: list[BaseException] = []
-    topics = {config.predictions.topic if one.name == config.champion else str(config.predictions.shadow_topic) for one in config.learners}
+    topics = {config.topic_of(learner.name) for learner in config.learners}
     limit = config.learn.max_records_per_trigger
     predictions = read.stream(ready.spark, config.kafka, ",".join(sorted(topics)), max_records=limit)
     labels = None if config.labels.topic is None else read.stream(ready.spark, config.kafka, config.labels.topic, max_records=limit)

@@ -17,7 +17,8 @@ from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.types import StructType
 
 from streaming.config.load import Config
-from streaming.config.sections import Events, Labels, interval
+from streaming.config.sections import Events, Labels
+from streaming.config.values import interval
 from streaming.kafka import write
 from streaming.learning import state_file, weights_file
 from streaming.learning.state_log import Snapshot

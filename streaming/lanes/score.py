@@ -13,7 +13,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.types import StructType
 
 from streaming.config.load import Config
-from streaming.config.sections import interval
+from streaming.config.values import interval
 from streaming.kafka import write
 from streaming.learning import state_file, weights_file
 from streaming.models.base import Model
@@ -121,7 +121,7 @@ def _record(config: Config, model: str, answer: dict[str, Column]) -> Column:
         F.struct(*(fields[name].alias(name) for name in PREDICTION.fieldNames() if name in fields)), {"timestampFormat": TIMESTAMP_FORMAT}
     )
     return F.struct(
-        F.lit(config.predictions.topic if model == config.champion else config.predictions.shadow_topic).alias("topic"),
+        F.lit(config.topic_of(model)).alias("topic"),
         e["key"].cast("binary").alias("key"),
         value.cast("binary").alias("value"),
         F.lit(None).cast("array<struct<key: string, value: binary>>").alias("headers"),

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming.config.load import Config
-from streaming.config.sections import interval
+from streaming.config.values import interval
 from streaming.kafka import write
 from streaming.records.predictions import NEWEST, PREDICTION, STORED, TIMESTAMP_FORMAT, rejected_headers
 from streaming.stores.base import Store

@@ -96,8 +96,9 @@ def _shown(
     refs = np.concatenate([step.extra["refs"] for step in steps]) if steps else np.zeros((0, 4), dtype=np.int64)
     wanted = spark.createDataFrame([_id(r) for r in refs], "ep INT, eo BIGINT, lp INT, lo BIGINT")
     assert config.labels is not None
-    topic = config.predictions.topic if one.name == config.champion else str(config.predictions.shadow_topic)
-    said = learn.answers(read.whole(spark, config.kafka, topic), [one.name]).withColumns({"place": F.split("event_id", ":")})
+    said = learn.answers(read.whole(spark, config.kafka, config.topic_of(one.name)), [one.name]).withColumns(
+        {"place": F.split("event_id", ":")}
+    )
     said = said.select(
         F.col("place")[1].cast("int").alias("ep"), F.col("place")[2].cast("bigint").alias("eo"), "features", "label"
     ).dropDuplicates(["ep", "eo"])

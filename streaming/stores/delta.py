@@ -18,7 +18,7 @@ from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from streaming.config.sections import DeltaStore as Section
+from streaming.config.stores import DeltaStore as Section
 from streaming.errors import StoreError, StoreUnavailable
 from streaming.records.predictions import NEWEST, STORED
 from streaming.secrets import redact

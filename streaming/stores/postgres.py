@@ -23,7 +23,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import tuple_row
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming.config.sections import PostgresStore as Section
+from streaming.config.stores import PostgresStore as Section
 from streaming.errors import StoreError, StoreUnavailable
 from streaming.records.predictions import NEWEST, STORED
 from streaming.secrets import redact

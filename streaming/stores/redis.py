@@ -25,7 +25,7 @@ import pyarrow as pa
 import redis
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming.config.sections import RedisStore as Section
+from streaming.config.stores import RedisStore as Section
 from streaming.errors import StoreError, StoreUnavailable
 from streaming.records.predictions import STORED
 from streaming.secrets import redact

@@ -19,7 +19,7 @@ from typing import Any, Final
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming.config.sections import SqliteStore as Section
+from streaming.config.stores import SqliteStore as Section
 from streaming.errors import StoreError, StoreUnavailable
 from streaming.records.predictions import NEWEST, STORED
 from streaming.stores.base import doubles_of, doubles_text, iso_column, mismatches, storable, time_of

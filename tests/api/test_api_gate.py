@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from streaming.api.app import create_app
 from streaming.api.gate import Rate
 from streaming.api.served import Models
-from streaming.config.sections import Api, is_loopback
+from streaming.config.sections import Api
+from streaming.config.values import is_loopback
 from tests.support.api_server import serving
 from tests.support.churn_models import ROW, churn
 

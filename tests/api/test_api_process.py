@@ -19,7 +19,8 @@ import yaml
 
 from streaming import config as cfg
 from streaming.api import server, sources
-from streaming.config.sections import Api, DeltaStore, SqliteStore
+from streaming.config.sections import Api
+from streaming.config.stores import DeltaStore, SqliteStore
 from streaming.errors import EnvironmentFailure, ModelError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streaming import config, secrets
-from streaming.config.sections import seconds
+from streaming.config.values import seconds
 from streaming.errors import ConfigError
 
 TREE: dict[str, Any] = {
@@ -52,6 +52,16 @@ def test_the_tree_of_these_tests_is_valid() -> None:
     assert parsed.events.ddl == "id STRING, x DOUBLE"
     assert [learner.window for learner in parsed.learners] == [5_000, 5_000]
     assert config.parse(tree("learners.1.role", "champion")).champion == "b"
+
+
+def test_the_config_says_which_topics_there_are_and_where_a_models_answers_go() -> None:
+    parsed = config.parse(tree("learners.1.role", "champion"))
+    assert parsed.topics() == {"events": "customers", "predictions": "p", "rejected": "r", "shadow": "s", "labels": "labels"}
+    assert [parsed.topic_of(model) for model in ("churn", "a", "b")] == ["s", "s", "p"]
+    plain = tree()
+    del plain["learners"], plain["labels"], plain["predictions"]["shadow_topic"]
+    assert config.parse(plain).topics() == {"events": "customers", "predictions": "p", "rejected": "r"}
+    assert config.parse(plain).topic_of("churn") == "p"
 
 
 @pytest.mark.parametrize("name", ["demo.yaml", "production.yaml"])

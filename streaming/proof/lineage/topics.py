@@ -83,7 +83,7 @@ def answers(spark: SparkSession, config: Config, at: Place, since: datetime) -> 
 
     StateError when two answers of one model and version differ: an event has one.
     """
-    topics = [config.predictions.topic, *([config.predictions.shadow_topic] if config.predictions.shadow_topic else [])]
+    topics = [topic for role, topic in config.topics().items() if role in {"predictions", "shadow"}]
     said = [answer(record) for topic in topics for record in _told(spark, config, topic, at, since)]
     refused = [answer(record) for record in _refused(spark, config, at, since)]
     found: dict[tuple[str, str | None], Answer] = {}
