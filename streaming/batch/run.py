@@ -27,7 +27,7 @@ from streaming.lanes.score import judged
 from streaming.models.base import Model
 from streaming.models.columns import mismatches
 from streaming.models.manifest import at
-from streaming.records import events, tables
+from streaming.records import events, predictions, tables
 from streaming.records.events import META, PROBLEM
 from streaming.runtime.files import HadoopFolder
 
@@ -64,7 +64,7 @@ def score(frame: DataFrame, config: Config, schema: StructType, model: Model) ->
         _raw(frame, schema, "key").alias("key"), _raw(frame, schema, "value").alias("value"), problem["reason"], problem["error"]
     )
     return judged(model.transform(frame)).select(
-        F.concat_ws(":", e["topic"], e["partition"], e["offset"]).alias("event_id"),
+        predictions.event_id(e).alias("event_id"),
         e["key"].alias("key"),
         e["event_time"].alias("event_time"),
         F.lit(config.model.name).alias("model"),

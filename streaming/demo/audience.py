@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -10,6 +9,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from kafka import KafkaConsumer
+
+from streaming.records import rejected as refusals
+from streaming.records.predictions import Place, parse_value
 
 #: The newest latencies that the live display is made of.
 _RECENT: Final = 5_000
@@ -44,35 +46,34 @@ def watch(consumer: KafkaConsumer, *, champion: str, rejected: str, seen: Seen, 
 
 
 def _prediction(record: Any, seen: Seen, *, champion: bool) -> None:
-    found = json.loads(record.value)
-    when = datetime.fromisoformat(found["event_time"])
-    probability = found.get("probability")
-    at = (found["key"], when.astimezone(UTC).isoformat(timespec="microseconds"))
-    seen.served.setdefault(found["model"], {})[at] = None if probability is None else probability[1]
-    versions = seen.versions.setdefault(found["model"], [])
-    version = found.get("model_version", "none")
+    prediction = parse_value(record.value)
+    when = datetime.fromisoformat(prediction["event_time"])
+    probability = prediction["probability"]
+    at = (prediction["key"], when.astimezone(UTC).isoformat(timespec="microseconds"))
+    seen.served.setdefault(prediction["model"], {})[at] = None if probability is None else probability[1]
+    versions = seen.versions.setdefault(prediction["model"], [])
+    version = prediction["model_version"] or "none"
     if not versions or versions[-1] != version:
         versions.append(version)
     if not champion:
         return
-    seen.event_ids.add(found["event_id"])
+    seen.event_ids.add(prediction["event_id"])
     # The event's time is the producer's clock when it sent; the record's is the broker's when it appended.
     latency = record.timestamp - when.timestamp() * 1000.0
     seen.latencies_ms.append(latency)
     seen.recent_ms.append(latency)
-    before = seen.newest.get(found["key"])
-    if before is None or _order(found) >= _order(before):
-        seen.newest[found["key"]] = found
+    before = seen.newest.get(prediction["key"])
+    if before is None or _order(prediction) >= _order(before):
+        seen.newest[prediction["key"]] = prediction
 
 
 def _order(prediction: dict[str, Any]) -> tuple[str, int, int]:
-    _, partition, offset = prediction["event_id"].rsplit(":", 2)
-    return prediction["event_time"], int(partition), int(offset)
+    place = Place.parse(prediction["event_id"])
+    return prediction["event_time"], place.partition, place.offset
 
 
 def _rejected(record: Any, seen: Seen) -> None:
-    headers = {name: text.decode() for name, text in record.headers}
-    where = f"{headers['source_topic']}:{headers['source_partition']}:{headers['source_offset']}"
-    if where not in seen.rejected_ids:
-        seen.rejected_ids.add(where)
-        seen.reasons[headers["reason"]] += 1
+    refused = refusals.parse(record.headers)
+    if refused is not None and refused.place.id not in seen.rejected_ids:
+        seen.rejected_ids.add(refused.place.id)
+        seen.reasons[refused.reason] += 1

@@ -24,8 +24,10 @@ from streaming.learning import state_file, weights_file
 from streaming.learning.state_log import Snapshot
 from streaming.learning.summaries import ROWS, Job, summarize
 from streaming.learning.teach import Learning, Rejected, Taught, teach
+from streaming.records import predictions
+from streaming.records import rejected as refusals
 from streaming.records.events import META, PROBLEM, decode, field_column
-from streaming.records.predictions import PREDICTION, TIMESTAMP_FORMAT, rejected_headers
+from streaming.records.predictions import PREDICTION
 from streaming.runtime.files import Folder
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ def label_events(labels: Labels) -> Events:
 
 def answers(records: DataFrame, learners: Sequence[str]) -> DataFrame:
     """The learners' own prediction records: what each was shown (`features`) and what it answered."""
-    parsed = F.from_json(F.col("value").cast("string"), PREDICTION, {"timestampFormat": TIMESTAMP_FORMAT})
+    parsed = predictions.parse(F.col("value"))
 
     def theirs(p: Column) -> Column:
         return p["model"].isin(list(learners)) & p["features"].isNotNull() & p["event_time"].isNotNull()
@@ -174,14 +176,13 @@ def publish(learning: Sequence[Learning], snapshots: Sequence[Snapshot], config:
 def _reject(rows: DataFrame, rejected: Sequence[Rejected], config: Config) -> None:
     if not rejected:
         return
-    found = rows.sparkSession.createDataFrame([tuple(vars(r).values()) for r in rejected], _REJECTED)
-    source = F.struct("topic", "partition", "offset")
-    headers = rejected_headers(reason=F.col("reason"), error=F.col("error"), source=source, lane=LANE)
-    out = found.select(F.lit(config.predictions.rejected_topic).alias("topic"), "key", "value", headers.alias("headers"))
-    write.batch(out, config.kafka)
+    refused = rows.sparkSession.createDataFrame([tuple(vars(r).values()) for r in rejected], _REJECTED)
+    source = F.struct("topic", "partition", "offset", "raw_key", "raw_value")
+    record = refusals.record(config.predictions.rejected_topic, source=source, reason=F.col("reason"), error=F.col("error"), lane=LANE)
+    write.batch(refused.select(record.alias("record")).select("record.*"), config.kafka)
 
 
-_REJECTED: Final = "topic STRING, partition INT, offset BIGINT, key BINARY, value BINARY, reason STRING, error STRING"
+_REJECTED: Final = "topic STRING, partition INT, offset BIGINT, raw_key BINARY, raw_value BINARY, reason STRING, error STRING"
 
 
 def start(

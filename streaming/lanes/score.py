@@ -17,8 +17,8 @@ from streaming.config.values import interval
 from streaming.kafka import write
 from streaming.learning import state_file, weights_file
 from streaming.models.base import Model
+from streaming.records import predictions, rejected
 from streaming.records.events import META, PROBLEM, decode, field_column
-from streaming.records.predictions import PREDICTION, TIMESTAMP_FORMAT, rejected_headers
 
 LANE: Final = "score"
 
@@ -75,14 +75,9 @@ def encode(scored: DataFrame, config: Config, schema: StructType) -> DataFrame:
     """Scored rows as Kafka records. `scored`: decoded events with a model's outputs and the learners' answers."""
     e, problem = F.col(META), F.col(PROBLEM)
     rows = judged(scored).observe(LANE, F.count_if(problem.isNotNull()).alias("rejected"))
-    rejected = F.struct(
-        F.lit(config.predictions.rejected_topic).alias("topic"),
-        e["raw_key"].alias("key"),
-        e["raw_value"].alias("value"),
-        rejected_headers(reason=problem["reason"], error=problem["error"], source=e, lane=LANE).alias("headers"),
-    )
+    refused = rejected.record(config.predictions.rejected_topic, source=e, reason=problem["reason"], error=problem["error"], lane=LANE)
     answers = [_record(config, model, fields) for model, fields in _answers(config, schema).items()]
-    records = F.when(problem.isNull(), F.array(*answers)).otherwise(F.array(rejected))
+    records = F.when(problem.isNull(), F.array(*answers)).otherwise(F.array(refused))
     return rows.select(F.explode(records).alias("record")).select("record.*")
 
 
@@ -111,19 +106,16 @@ def _record(config: Config, model: str, answer: dict[str, Column]) -> Column:
     """A prediction of `model` as a Kafka record; null fields are left out of the JSON."""
     e = F.col(META)
     fields = {
-        "event_id": F.concat_ws(":", e["topic"], e["partition"], e["offset"]),
+        "event_id": predictions.event_id(e),
         "key": e["key"],
         "event_time": e["event_time"],
         "model": F.lit(model),
         **answer,
     }
-    value = F.to_json(
-        F.struct(*(fields[name].alias(name) for name in PREDICTION.fieldNames() if name in fields)), {"timestampFormat": TIMESTAMP_FORMAT}
-    )
     return F.struct(
         F.lit(config.topic_of(model)).alias("topic"),
         e["key"].cast("binary").alias("key"),
-        value.cast("binary").alias("value"),
+        predictions.write(fields).cast("binary").alias("value"),
         F.lit(None).cast("array<struct<key: string, value: binary>>").alias("headers"),
     )
 

@@ -15,13 +15,12 @@ from pyspark.sql.streaming.query import StreamingQuery
 from streaming.config.load import Config
 from streaming.config.values import interval
 from streaming.kafka import write
-from streaming.records.predictions import NEWEST, PREDICTION, STORED, TIMESTAMP_FORMAT, rejected_headers
+from streaming.records import predictions
+from streaming.records import rejected as refusals
+from streaming.records.predictions import NEWEST, PREDICTION, STORED
 from streaming.stores.base import Store
 
 LANE: Final = "store"
-
-#: "topic:partition:offset"; a topic name has no colon.
-_EVENT_ID: Final = r"^[^:]+:(\d{1,9}):(\d{1,18})$"
 
 
 def parse(records: DataFrame) -> DataFrame:
@@ -29,15 +28,10 @@ def parse(records: DataFrame) -> DataFrame:
 
     `reason` is null on a good row; on a bad one it says what is wrong, and `raw` has the original record.
     """
-    text = F.col("value").cast("string")
-    options = {"mode": "PERMISSIVE", "timestampFormat": TIMESTAMP_FORMAT}
-    read = records.select(
-        F.struct("key", "value", "topic", "partition", "offset", "timestamp").alias("raw"),
-        F.when(F.is_valid_utf8(text), F.from_json(text, PREDICTION, options)).alias("p"),
-    )
+    place = F.struct("topic", "partition", "offset", "timestamp", F.col("key").alias("raw_key"), F.col("value").alias("raw_value"))
+    read = records.select(place.alias("raw"), predictions.parse(F.col("value")).alias("p"))
     fields = {name: F.col(f"p.{name}") for name in STORED.fieldNames() if name in PREDICTION.fieldNames()}
-    fields["source_partition"] = F.regexp_extract("p.event_id", _EVENT_ID, 1).try_cast("int")
-    fields["source_offset"] = F.regexp_extract("p.event_id", _EVENT_ID, 2).try_cast("bigint")
+    fields["source_partition"], fields["source_offset"] = predictions.position(F.col("p.event_id"))
     fields["scored_at"] = F.col("raw.timestamp")
     rows = read.select("raw", *(fields[name].alias(name) for name in STORED.fieldNames()))
     missing = F.filter(F.array(*(F.when(F.col(f.name).isNull(), F.lit(f.name)) for f in STORED.fields if not f.nullable)), F.isnotnull)
@@ -56,10 +50,9 @@ def newest(rows: DataFrame) -> DataFrame:
 def rejected(rows: DataFrame, topic: str) -> DataFrame:
     """The bad rows as Kafka records for the rejected topic: original bytes, the reason in the headers."""
     raw = F.col("raw")
-    word = F.when(raw["value"].isNull(), F.lit("null_value")).otherwise(F.lit("not_a_prediction"))
-    headers = rejected_headers(reason=word, error=F.col("reason"), source=raw, lane=LANE)
-    bad = rows.where(F.col("reason").isNotNull())
-    return bad.select(F.lit(topic).alias("topic"), raw["key"].alias("key"), raw["value"].alias("value"), headers.alias("headers"))
+    word = F.when(raw["raw_value"].isNull(), F.lit("null_value")).otherwise(F.lit("not_a_prediction"))
+    refused = refusals.record(topic, source=raw, reason=word, error=F.col("reason"), lane=LANE)
+    return rows.where(F.col("reason").isNotNull()).select(refused.alias("record")).select("record.*")
 
 
 def upsert(rows: DataFrame, batch_id: int, *, store: Store, config: Config) -> int:

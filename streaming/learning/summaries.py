@@ -18,6 +18,7 @@ from streaming.online import metrics
 from streaming.online.base import Array, Learner, pack, unpack, valid_rows
 from streaming.online.metrics import Tally
 from streaming.online.weights import Scored
+from streaming.records.predictions import split
 
 #: One label beside one learner's answer; `reason` is set on labels that cannot be learned by anybody.
 ROWS: Final = StructType(
@@ -200,8 +201,7 @@ def _ordered(table: pa.Table, where: NDArray[np.int64]) -> tuple[pa.Table, NDArr
 
 def positions(table: pa.Table) -> NDArray[np.int64]:
     """(n, 4) event partition, event offset, label partition, label offset; -1 for a label that the event carried."""
-    ids = [text.rsplit(":", 2) for text in table["event_id"].to_pylist()]
-    event = np.array([[int(p), int(o)] for _, p, o in ids], dtype=np.int64).reshape(-1, 2)
+    event = np.array([split(text)[1:] for text in table["event_id"].to_pylist()], dtype=np.int64).reshape(-1, 2)
     label = [pa.compute.fill_null(table[c].cast(pa.int64()), -1).to_numpy() for c in ("label_partition", "label_offset")]
     return np.ascontiguousarray(np.column_stack([event, *label]))
 

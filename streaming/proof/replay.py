@@ -19,6 +19,7 @@ from streaming.learning.state_log import Snapshot
 from streaming.learning.teach import Learning
 from streaming.learning.versions import learner
 from streaming.online.base import to_arrays
+from streaming.records import predictions
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,9 @@ def _shown(
     refs = np.concatenate([step.extra["refs"] for step in steps]) if steps else np.zeros((0, 4), dtype=np.int64)
     wanted = spark.createDataFrame([_id(r) for r in refs], "ep INT, eo BIGINT, lp INT, lo BIGINT")
     assert config.labels is not None
-    said = learn.answers(read.whole(spark, config.kafka, config.topic_of(one.name)), [one.name]).withColumns(
-        {"place": F.split("event_id", ":")}
-    )
-    said = said.select(
-        F.col("place")[1].cast("int").alias("ep"), F.col("place")[2].cast("bigint").alias("eo"), "features", "label"
-    ).dropDuplicates(["ep", "eo"])
+    said = learn.answers(read.whole(spark, config.kafka, config.topic_of(one.name)), [one.name])
+    partition, offset = predictions.position(F.col("event_id"))
+    said = said.select(partition.alias("ep"), offset.alias("eo"), "features", "label").dropDuplicates(["ep", "eo"])
     found = wanted.join(said, ["ep", "eo"])
     if config.labels.topic is not None:
         from streaming.records import events as decode

@@ -1,12 +1,16 @@
-"""The records on the topics: their fields are the contract with producers and consumers.
+"""Predictions, written and parsed here only: their fields are the contract with consumers.
 
 A prediction is JSON with the fields of :data:`PREDICTION`; its Kafka key is the entity key, so one entity stays in
-order in one partition. A rejected record keeps the original key and value bytes and says why in its headers.
+order in one partition.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -50,23 +54,66 @@ STORED: Final = StructType(
 #: The columns that order two rows of the same (key, model): the greater tuple is the newer row.
 NEWEST: Final = ("event_time", "source_partition", "source_offset", "scored_at")
 
-#: Header names of a rejected record.
-REJECTED_HEADERS: Final = ("reason", "error", "source_topic", "source_partition", "source_offset", "lane")
-
 #: How a timestamp is written in JSON: ISO 8601, UTC, microseconds, so that nothing is lost on the way to the store.
 TIMESTAMP_FORMAT: Final = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
 
+#: "topic:partition:offset"; a topic name has no colon.
+_EVENT_ID: Final = r"^([^:]+):(\d{1,9}):(\d{1,18})$"
+_OPTIONS: Final = {"mode": "PERMISSIVE", "timestampFormat": TIMESTAMP_FORMAT}
 
-def rejected_headers(*, reason: Column, error: Column, source: Column, lane: str) -> Column:
-    """The headers of a rejected record. `source`: a struct with topic, partition and offset of the original record."""
-    values = {
-        "reason": reason,
-        "error": error,
-        "source_topic": source["topic"],
-        "source_partition": source["partition"],
-        "source_offset": source["offset"],
-        "lane": F.lit(lane),
-    }
-    return F.array(
-        *(F.struct(F.lit(name).alias("key"), values[name].cast("string").cast("binary").alias("value")) for name in REJECTED_HEADERS)
-    )
+
+@dataclass(frozen=True)
+class Place:
+    """Where a record stands."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    @property
+    def id(self) -> str:
+        """The event_id of the predictions made of the record."""
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+    @classmethod
+    def parse(cls, event_id: str) -> Place:
+        """The place that an event_id names. ValueError when it names none."""
+        return cls(*split(event_id))
+
+
+def split(event_id: str) -> tuple[str, int, int]:
+    """Topic, partition and offset of an event_id. ValueError when it is none."""
+    parts = re.fullmatch(r"(.+):(\d+):(\d+)", event_id, re.ASCII)
+    if parts is None:
+        raise ValueError(f"{event_id}: expected topic:partition:offset, as event_id in a prediction has it")
+    return parts[1], int(parts[2]), int(parts[3])
+
+
+def event_id(place: Column) -> Column:
+    """The event_id of a record; `place` is a struct with its topic, partition and offset."""
+    return F.concat_ws(":", place["topic"], place["partition"], place["offset"])
+
+
+def position(event_id: Column) -> tuple[Column, Column]:
+    """Partition (INT) and offset (BIGINT) that an event_id names; null when it is none."""
+    return F.regexp_extract(event_id, _EVENT_ID, 2).try_cast("int"), F.regexp_extract(event_id, _EVENT_ID, 3).try_cast("bigint")
+
+
+def write(fields: Mapping[str, Column]) -> Column:
+    """The JSON text of a prediction; null fields are left out. `fields`: those of PREDICTION, or some of them."""
+    named = (fields[name].alias(name) for name in PREDICTION.fieldNames() if name in fields)
+    return F.to_json(F.struct(*named), {"timestampFormat": TIMESTAMP_FORMAT})
+
+
+def parse(value: Column) -> Column:
+    """The bytes of a record as a STRUCT of PREDICTION: null when they are no text, fields that cannot be read are null."""
+    text = value.cast("string")
+    return F.when(F.is_valid_utf8(text), F.from_json(text, PREDICTION, _OPTIONS))
+
+
+def parse_value(value: bytes | str) -> dict[str, Any]:
+    """The same outside Spark: every field of PREDICTION, those that were left out as None, the time as text. ValueError when it is none."""
+    said = json.loads(value)
+    if not isinstance(said, dict) or "event_id" not in said:
+        raise ValueError("not a prediction: expected a JSON object with an event_id")
+    return {name: said.get(name) for name in PREDICTION.fieldNames()}

@@ -22,8 +22,9 @@ from streaming.learning.teach import WARM
 from streaming.models import provenance
 from streaming.models.base import Model
 from streaming.proof.lineage import topics
-from streaming.proof.lineage.topics import Answer, Place
+from streaming.proof.lineage.topics import Answer
 from streaming.records import events
+from streaming.records.predictions import Place
 
 #: Largest difference that counts as equal. The lane and the proof add in different orders where a learner answers.
 TOLERANCE: Final = 1e-9

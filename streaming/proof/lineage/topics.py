@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -14,23 +13,11 @@ from pyspark.sql import functions as F
 from streaming.config.load import Config
 from streaming.errors import ConfigError, StateError
 from streaming.kafka import admin, read
+from streaming.records import predictions, rejected
+from streaming.records.predictions import Place
 
 #: A producer's clock may be ahead of the clock that stamped the answers by this much.
 _CLOCKS: Final = timedelta(minutes=5)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an event stands."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    @property
-    def id(self) -> str:
-        """The event_id of its predictions."""
-        return f"{self.topic}:{self.partition}:{self.offset}"
 
 
 @dataclass(frozen=True)
@@ -51,12 +38,13 @@ class Answer:
 
 def place(event_id: str, config: Config) -> Place:
     """The place that `event_id` names. ConfigError when it is none, or lies on another topic than events.topic."""
-    parts = event_id.rsplit(":", 2)
-    if len(parts) != 3 or not (parts[1].isascii() and parts[1].isdigit() and parts[2].isascii() and parts[2].isdigit()):
-        raise ConfigError(f"{event_id}: expected topic:partition:offset, as event_id in a prediction has it")
-    if parts[0] != config.events.topic:
-        raise ConfigError(f"{event_id}: the topic is {parts[0]}, this configuration scores {config.events.topic}; give the other CONFIG")
-    return Place(parts[0], int(parts[1]), int(parts[2]))
+    try:
+        named = Place.parse(event_id)
+    except ValueError as unreadable:
+        raise ConfigError(str(unreadable)) from unreadable
+    if named.topic != config.events.topic:
+        raise ConfigError(f"{event_id}: the topic is {named.topic}, this configuration scores {config.events.topic}; give the other CONFIG")
+    return named
 
 
 def event(spark: SparkSession, config: Config, at: Place) -> tuple[DataFrame, datetime]:
@@ -101,12 +89,12 @@ def answers(spark: SparkSession, config: Config, at: Place, since: datetime) -> 
 
 def answer(record: Mapping[str, Any]) -> Answer:
     """A record of the SCORE lane, with key, value and headers, as an answer."""
-    headers = {each["key"]: each["value"].decode() for each in record.get("headers") or ()}
-    if "reason" in headers:
-        return Answer("", None, reason=headers["reason"], error=headers.get("error"))
-    found = json.loads(record["value"])
+    refused = rejected.parse((each["key"], each["value"]) for each in record.get("headers") or ())
+    if refused is not None:
+        return Answer("", None, reason=refused.reason, error=refused.error)
+    given = predictions.parse_value(record["value"])
     names = ("model", "model_version", "prediction", "probability", "features", "key")
-    return Answer(**{name: found.get(name) for name in names})
+    return Answer(**{name: given[name] for name in names})
 
 
 def _told(spark: SparkSession, config: Config, topic: str, at: Place, since: datetime) -> list[dict[str, Any]]:
@@ -117,9 +105,7 @@ def _told(spark: SparkSession, config: Config, topic: str, at: Place, since: dat
 
 
 def _refused(spark: SparkSession, config: Config, at: Place, since: datetime) -> list[dict[str, Any]]:
-    wanted = {"source_topic": at.topic, "source_partition": str(at.partition), "source_offset": str(at.offset), "lane": "score"}
-    named = F.transform("headers", lambda h: F.concat(h["key"], F.lit("="), h["value"].cast("string")))
-    mine = F.forall(F.array(*(F.lit(f"{name}={text}") for name, text in wanted.items())), lambda one: F.array_contains(named, one))
+    mine = rejected.rejects(at, lane="score")
     return _rows(_since(spark, config, config.predictions.rejected_topic, since).where(mine))
 
 

@@ -25,6 +25,7 @@ from streaming.models.spark.pipeline import SparkModel
 from streaming.proof.parity.answers import Answer, in_order, scores
 from streaming.proof.parity.golden import ROW, Golden, frame
 from streaming.proof.parity.stream import ask
+from streaming.records.predictions import split
 from streaming.scorers.base import Scores
 
 #: Rows on which a package proves itself while it is made; the golden rows follow.
@@ -94,7 +95,7 @@ def batch(bench: Bench) -> Scores:
     batches.run(bench.config, source, str(out), spark, output_format="json")
     said = [json.loads(line) for part in sorted(out.rglob("part-*.json")) for line in part.read_text("utf-8").splitlines()]
     # A row is named by the byte at which its piece of the file began, and its number from there.
-    ordered = sorted(said, key=lambda each: tuple(map(int, each["event_id"].rsplit(":", 2)[1:])))
+    ordered = sorted(said, key=lambda each: split(each["event_id"])[1:])
     answers: list[Answer] = [each | {"error": (each.get("rejected") or {}).get("error")} for each in ordered]
     if len(answers) <= golden.places[-1]:
         raise ModelError(f"parity: batch: {len(answers)} rows were scored of at least {golden.places[-1] + 1} in {golden.source}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,8 @@ from streaming.models.base import Model
 from streaming.models.spark.pipeline import SparkModel
 from streaming.proof.parity.answers import Answer, in_order, scores
 from streaming.proof.parity.golden import Golden
+from streaming.records import predictions, rejected
+from streaming.records.predictions import Place
 from streaming.scorers.base import Scores
 
 _PARTITIONS: Final = 2
@@ -71,14 +72,16 @@ def private(config: Config, *, name: str, state: Path, mode: str) -> Config:
 
 def answers(spark: SparkSession, config: Config) -> dict[int, Answer]:
     """What stands on the topics, by the number of the event, which its record has for a key."""
-    numbers = {f"{r['partition']}:{r['offset']}": int(r["key"]) for r in _records(spark, config, config.events.topic)}
+    topic = config.events.topic
+    numbers = {Place(topic, r["partition"], r["offset"]): int(r["key"]) for r in _records(spark, config, topic)}
     said: list[tuple[int, Answer]] = []
     for record in _records(spark, config, config.predictions.topic):
-        found = json.loads(record["value"])
-        said.append((numbers[found["event_id"].split(":", 1)[1]], found))
+        given = predictions.parse_value(record["value"])
+        said.append((numbers[Place.parse(given["event_id"])], given))
     for record in _records(spark, config, config.predictions.rejected_topic):
-        header = {each["key"]: each["value"].decode() for each in record["headers"]}
-        said.append((numbers[f"{header['source_partition']}:{header['source_offset']}"], {"error": header["error"]}))
+        refused = rejected.parse((each["key"], each["value"]) for each in record["headers"])
+        assert refused is not None  # the lane alone writes to this topic
+        said.append((numbers[refused.place], {"error": refused.error}))
     by_row: dict[int, Answer] = {}
     for row, answer in said:
         if by_row.setdefault(row, answer) != answer:
