@@ -19,6 +19,7 @@ from streaming.config.load import Config
 from streaming.errors import ConfigError
 from streaming.kafka import admin, read
 from streaming.records import events, tables
+from streaming.records.schema import CORRUPT
 
 Format = Literal["csv", "json", "parquet", "delta", "kafka"]
 
@@ -104,8 +105,8 @@ def _lines(lines: DataFrame) -> DataFrame:
 def _csv(files: list[str], spark: SparkSession) -> DataFrame:
     """Every column as text: what a value is, the event schema says. A line that does not fit the header keeps its text."""
     names = spark.read.option("header", True).csv(files[0]).columns
-    schema = StructType([StructField(name, StringType()) for name in (*names, tables.CORRUPT)])
-    options = {"header": "true", "mode": "PERMISSIVE", "columnNameOfCorruptRecord": tables.CORRUPT, "enforceSchema": "false"}
+    schema = StructType([StructField(name, StringType()) for name in (*names, CORRUPT)])
+    options = {"header": "true", "mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT, "enforceSchema": "false"}
     return spark.read.options(**options).schema(schema).csv(files)
 
 

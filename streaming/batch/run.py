@@ -27,8 +27,8 @@ from streaming.lanes.score import judged
 from streaming.models.base import Model
 from streaming.models.columns import mismatches
 from streaming.models.manifest import at
-from streaming.records import events, predictions, tables
-from streaming.records.events import META, PROBLEM
+from streaming.records import predictions, tables
+from streaming.records.schema import META, PROBLEM, event_columns, event_schema
 from streaming.runtime.files import HadoopFolder
 
 OutputFormat = Literal["parquet", "json", "delta"]
@@ -97,9 +97,9 @@ def run(
     ConfigError when the input does not fit, or `output` is taken;
     StateError when an unfinished run of another input stands in the way.
     """
-    schema = events.schema(spark, config.events)
+    schema = event_schema(spark, config.events)
     model = cast(Model, adapters.load(config.model.format, adapters.MODELS).load(config.model, spark))
-    wrong = mismatches(model.inputs(), events.columns(schema, config.events))
+    wrong = mismatches(model.inputs(), event_columns(schema, config.events))
     if wrong:
         raise ConfigError(f"events.schema does not fit the model: {'; '.join(wrong)}")
     if _exists(spark, output) and not overwrite:

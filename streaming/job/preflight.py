@@ -23,7 +23,8 @@ from streaming.learning.teach import Learning, open_learners
 from streaming.models.base import Model
 from streaming.models.spark.pipeline import SparkModel
 from streaming.online.weights import Weights
-from streaming.records import events
+from streaming.records.schema import event_columns, event_schema
+from streaming.records.schema import field as field_at
 from streaming.runtime import files
 from streaming.stores.base import Store
 
@@ -122,7 +123,7 @@ def _topics(ready: Ready) -> str:
 
 
 def _schema(ready: Ready) -> str:
-    ready.schema = events.schema(ready.spark, ready.config.events, source=ready.source)
+    ready.schema = event_schema(ready.spark, ready.config.events, source=ready.source)
     return f"{len(ready.schema.fields)} fields, key {ready.config.events.key}, time {ready.config.events.time or 'of the Kafka record'}"
 
 
@@ -136,7 +137,7 @@ def _columns(ready: Ready) -> str:
     from streaming.models.columns import mismatches
 
     assert ready.model is not None
-    seen = events.columns(ready.schema, ready.config.events)
+    seen = event_columns(ready.schema, ready.config.events)
     wrong = mismatches(ready.model.inputs(), seen)
     if wrong:
         raise ConfigError(
@@ -229,8 +230,8 @@ def _learners(ready: Ready) -> str:
             f"{ready.source}: learners: a model of format {config.model.format} gives no features to learn from; use a Spark ML pipeline, or leave them out"
         )
     if config.labels.topic is not None:
-        ready.label_schema = events.schema(ready.spark, learn.label_events(config.labels), source=f"{ready.source}: labels")
-    elif ready.schema.fields and events.field(ready.schema, str(config.labels.field)) is None:
+        ready.label_schema = event_schema(ready.spark, learn.label_events(config.labels), source=f"{ready.source}: labels")
+    elif ready.schema.fields and field_at(ready.schema, str(config.labels.field)) is None:
         raise ConfigError(f"{ready.source}: labels.field: the event schema has no field {config.labels.field!r}")
     state = files.folder(config.state, lambda: ready.spark)
     if state.below("checkpoints").below(learn.LANE).names() and not any(

@@ -26,8 +26,9 @@ from streaming.learning.summaries import ROWS, Job, summarize
 from streaming.learning.teach import Learning, Rejected, Taught, teach
 from streaming.records import predictions
 from streaming.records import rejected as refusals
-from streaming.records.events import META, PROBLEM, decode, field_column
+from streaming.records.events import decode
 from streaming.records.predictions import PREDICTION
+from streaming.records.schema import META, PROBLEM, field_column
 from streaming.runtime.files import Folder
 
 log = logging.getLogger(__name__)

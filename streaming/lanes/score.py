@@ -18,7 +18,8 @@ from streaming.kafka import write
 from streaming.learning import state_file, weights_file
 from streaming.models.base import Model
 from streaming.records import predictions, rejected
-from streaming.records.events import META, PROBLEM, decode, field_column
+from streaming.records.events import decode
+from streaming.records.schema import META, PROBLEM, field_column
 
 LANE: Final = "score"
 

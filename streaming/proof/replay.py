@@ -20,6 +20,7 @@ from streaming.learning.teach import Learning
 from streaming.learning.versions import learner
 from streaming.online.base import to_arrays
 from streaming.records import predictions
+from streaming.records.schema import event_schema
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,8 @@ def _shown(
     said = said.select(partition.alias("ep"), offset.alias("eo"), "features", "label").dropDuplicates(["ep", "eo"])
     found = wanted.join(said, ["ep", "eo"])
     if config.labels.topic is not None:
-        from streaming.records import events as decode
-
         events = learn.label_events(config.labels)
-        truth = learn.truth(read.whole(spark, config.kafka, config.labels.topic), config.labels, decode.schema(spark, events))
+        truth = learn.truth(read.whole(spark, config.kafka, config.labels.topic), config.labels, event_schema(spark, events))
         truth = truth.select(F.col("at.partition").alias("lp"), F.col("at.offset").alias("lo"), F.col("y").alias("label"))
         found = found.drop("label").join(truth, ["lp", "lo"])
     rows: list[Any] = found.select("ep", "eo", "lp", "lo", "features", "label").collect()

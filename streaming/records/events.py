@@ -5,36 +5,14 @@ No event vanishes here: one record gives one row. What cannot be decoded keeps i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, cast
+from typing import Final
 
-from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import (
-    ArrayType,
-    DataType,
-    DateType,
-    DecimalType,
-    DoubleType,
-    FloatType,
-    IntegralType,
-    MapType,
-    StringType,
-    StructField,
-    StructType,
-    TimestampNTZType,
-    TimestampType,
-)
+from pyspark.sql.types import DataType, DateType, StringType, StructField, StructType, TimestampNTZType, TimestampType
 
 from streaming.config.sections import Events
-from streaming.errors import ConfigError
-
-#: Where a row came from, and the column that says what is wrong with it; every other column is the event's own.
-META: Final = "_event"
-PROBLEM: Final = "_problem"
-
-_CORRUPT: Final = "_corrupt"
+from streaming.records.schema import CORRUPT, META, PROBLEM, type_at
 
 #: A brace that may close the object, and something behind it.
 _MORE: Final = r"\}\s*(,\s*[^\s\"]|[^\s,}\]])"
@@ -48,82 +26,6 @@ _FIRST_SECOND: Final = -62_135_596_800.0
 _ISO: Final = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?\s*(Z|[+-]\d{2}(:?\d{2})?)?)?$"
 
 
-def schema(spark: SparkSession, events: Events, *, source: str = "config") -> StructType:
-    """The event schema of the config as Spark types. ConfigError when the DDL, a path or a field's type is wrong."""
-    try:
-        parsed = cast(StructType, StructType.fromDDL(events.ddl))
-    except PySparkException as broken:
-        first = str(broken).strip().splitlines()[0]
-        raise ConfigError(f"{source}: events.schema: not a Spark DDL string: {first}; expected such as 'id STRING, tenure INT'") from broken
-    reserved = [name for name in parsed.fieldNames() if name.lower() in {META, PROBLEM, _CORRUPT}]
-    if reserved:
-        raise ConfigError(f"{source}: events.schema: {reserved[0]} is a name the service keeps for itself; use events.columns to rename it")
-    twice = _twice(parsed.fieldNames())
-    if twice is not None:
-        raise ConfigError(f"{source}: events.schema: the field {twice} is there twice; upper and lower case are the same to Spark")
-    for where, path in [("key", events.key), ("time", events.time), *((f"columns.{name}", path) for name, path in events.columns.items())]:
-        if path is not None:
-            _check(where, path, field(parsed, path), parsed, source)
-    clash = set(map(str.lower, events.columns)) & {name.lower() for name in parsed.fieldNames()}
-    if clash:
-        raise ConfigError(f"{source}: events.columns.{sorted(clash)[0]}: the event already has a field of that name")
-    taken = [name for name in events.columns if name.lower() in {META, PROBLEM}]
-    if taken:
-        raise ConfigError(f"{source}: events.columns.{taken[0]}: a name the service keeps for itself; choose another")
-    twice = _twice(list(events.columns))
-    if twice is not None:
-        raise ConfigError(f"{source}: events.columns.{twice}: is there twice; upper and lower case are the same to Spark")
-    return parsed
-
-
-def _twice(names: Sequence[str]) -> str | None:
-    """The first name that repeats an earlier one, but for upper and lower case."""
-    return next((name for i, name in enumerate(names) if name.lower() in map(str.lower, names[:i])), None)
-
-
-def columns(parsed: StructType, events: Events) -> StructType:
-    """The columns a model sees: the event's top-level fields, and the nested ones that `events.columns` lifts up."""
-    lifted = [StructField(name, found.dataType) for name, path in events.columns.items() if (found := field(parsed, path)) is not None]
-    return StructType([*parsed.fields, *lifted])
-
-
-def field(parsed: StructType, path: str) -> StructField | None:
-    """The field at a dotted path, or None. Case counts, as it does in JSON."""
-    found: StructField | None = None
-    level: DataType = parsed
-    for part in path.split("."):
-        if not isinstance(level, StructType):
-            return None
-        found = next((f for f in level.fields if f.name == part), None)
-        if found is None:
-            return None
-        level = found.dataType
-    return found
-
-
-def field_column(parsed: StructType, path: str) -> Column:
-    """The column at a dotted path of a decoded event."""
-    assert field(parsed, path) is not None, path
-    return F.col(".".join(f"`{part}`" for part in path.split(".")))
-
-
-def _check(where: str, path: str, found: StructField | None, parsed: StructType, source: str) -> None:
-    if found is None:
-        raise ConfigError(f"{source}: events.{where}: the schema has no field {path!r}; its fields: {', '.join(_paths(parsed))}")
-    if where == "key" and isinstance(found.dataType, StructType | ArrayType | MapType):
-        raise ConfigError(f"{source}: events.key: {path} is a {found.dataType.simpleString()}; expected a text, a number or the like")
-    usable = StringType | IntegralType | DoubleType | FloatType | DecimalType | TimestampType | TimestampNTZType | DateType
-    if where == "time" and not isinstance(found.dataType, usable):
-        raise ConfigError(f"{source}: events.time: {path} is a {found.dataType.simpleString()}; expected STRING, a number or TIMESTAMP")
-
-
-def _paths(parsed: StructType, prefix: str = "") -> list[str]:
-    found: list[str] = []
-    for f in parsed.fields:
-        found += _paths(f.dataType, f"{prefix}{f.name}.") if isinstance(f.dataType, StructType) else [prefix + f.name]
-    return found
-
-
 def decode(records: DataFrame, events: Events, parsed: StructType) -> DataFrame:
     """Kafka records as events: one row a record, with the event's fields as columns, and two columns more.
 
@@ -133,8 +35,8 @@ def decode(records: DataFrame, events: Events, parsed: StructType) -> DataFrame:
     may be null.
     """
     text = F.col("value").cast("string")
-    corrupt = StructType([*parsed.fields, StructField(_CORRUPT, StringType())])
-    options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT}
+    corrupt = StructType([*parsed.fields, StructField(CORRUPT, StringType())])
+    options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT}
     read = records.select(
         F.struct("topic", "partition", "offset", "timestamp", F.col("key").alias("raw_key"), F.col("value").alias("raw_value")).alias("r"),
         F.when(F.is_valid_utf8(text), text).alias("text"),
@@ -152,13 +54,6 @@ def decode(records: DataFrame, events: Events, parsed: StructType) -> DataFrame:
     fields = [F.col(f"json.`{name}`").alias(name) for name in parsed.fieldNames()]
     lifted = [at(path).alias(name) for name, path in events.columns.items()]
     return keyed.select(meta.alias(META), _problem(events, parsed).alias(PROBLEM), *fields, *lifted)
-
-
-def type_at(parsed: StructType, path: str) -> DataType:
-    """The declared type at a dotted path."""
-    found = field(parsed, path)
-    assert found is not None, path  # schema() has checked every path
-    return found.dataType
 
 
 def event_time(value: Column, declared: DataType) -> Column:
@@ -193,7 +88,7 @@ def _problem(events: Events, parsed: StructType) -> Column:
     place that asks for a field, and planning takes minutes.
     """
     no_value, bad_text = F.col("r.raw_value").isNull(), F.col("text").isNull()
-    corrupt = F.col("json").isNull() | F.col(f"json.{_CORRUPT}").isNotNull()
+    corrupt = F.col("json").isNull() | F.col(f"json.{CORRUPT}").isNotNull()
     not_json = F.try_parse_json("text").isNull()
     # Spark reads the first JSON value and ignores the rest, which would lose the second of two events in one record.
     # Only a text that looks like it is parsed once more, as the one element of an array.

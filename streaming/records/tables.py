@@ -15,12 +15,11 @@ from pyspark.sql.types import DataType, NullType, StringType, StructType
 
 from streaming.config.sections import Events
 from streaming.errors import ConfigError
-from streaming.records.events import META, PROBLEM, event_time, field_column, in_years, say, type_at, without_place
+from streaming.records.events import event_time, in_years, say, without_place
+from streaming.records.schema import CORRUPT, META, PROBLEM, field_column, type_at
 
 #: The values as they stood, of the columns that had to be cast; only a rejected row shows them.
 ORIGINAL: Final = "_original"
-#: Where Spark's CSV reader puts a line it cannot split into the columns of the header.
-CORRUPT: Final = "_corrupt"
 
 
 def decode(rows: DataFrame, events: Events, parsed: StructType, *, where: Mapping[str, Column]) -> DataFrame:

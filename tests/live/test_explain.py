@@ -27,7 +27,7 @@ from streaming.online.base import to_arrays
 from streaming.online.weights import Weights
 from streaming.proof.lineage import explain
 from streaming.proof.lineage import topics as traces
-from streaming.records.events import schema as event_schema
+from streaming.records.schema import event_schema
 from streaming.runtime import files
 from tests.support import events
 from tests.support.job import send

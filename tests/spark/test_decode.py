@@ -11,7 +11,8 @@ from pyspark.sql import functions as F
 
 from streaming.config.sections import Events
 from streaming.errors import ConfigError
-from streaming.records.events import META, PROBLEM, columns, decode, schema
+from streaming.records.events import decode
+from streaming.records.schema import META, PROBLEM, event_columns, event_schema
 
 STAMP = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
@@ -92,7 +93,7 @@ def rows(spark: SparkSession) -> list[Any]:
     made = [(b"k%d" % i, value, "t", i % 3, i, STAMP) for i, (value, _) in enumerate(TABLE)]
     records = spark.createDataFrame(made, "key BINARY, value BINARY, topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP")
     wanted = events(columns={"lifted": "o.a"})
-    parsed = schema(spark, wanted)
+    parsed = event_schema(spark, wanted)
     decoded = decode(records.coalesce(1), wanted, parsed)
     assert decoded.columns == [META, PROBLEM, "id", "t", "n", "x", "o", "lifted"]
     # As microseconds: Python's own timestamps depend on the machine's time zone.
@@ -139,7 +140,7 @@ def test_other_types_of_time_and_nested_keys(spark: SparkSession) -> None:
     ddl = "n INT, ts TIMESTAMP, d DATE, l BIGINT, o STRUCT<k: STRING>"
     for time, key, seconds in [("ts", "o.k", 10.0), ("d", "n", 86_400.0), ("l", "o.k", 20_000.0), (None, "o.k", STAMP.timestamp())]:
         wanted = events(schema=ddl, key=key, time=time)
-        decoded = decode(record, wanted, schema(spark, wanted))
+        decoded = decode(record, wanted, event_schema(spark, wanted))
         row = decoded.select(PROBLEM, f"{META}.key", F.unix_micros(f"{META}.event_time").alias("micros")).first()
         assert row is not None
         assert tuple(row) == (None, {"o.k": "deep", "n": "7"}[key], round(seconds * 1e6)), time
@@ -165,12 +166,12 @@ def test_other_types_of_time_and_nested_keys(spark: SparkSession) -> None:
 )
 def test_a_schema_that_does_not_fit_is_refused(spark: SparkSession, given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        schema(spark, events(**given), source="c.yaml")
+        event_schema(spark, events(**given), source="c.yaml")
     assert str(error.value).startswith(f"c.yaml: {message}"), error.value
 
 
 def test_the_columns_a_model_sees(spark: SparkSession) -> None:
     wanted = events(columns={"lifted": "o.a"})
-    assert [f"{f.name} {f.dataType.simpleString()}" for f in columns(schema(spark, wanted), wanted).fields] == [
+    assert [f"{f.name} {f.dataType.simpleString()}" for f in event_columns(event_schema(spark, wanted), wanted).fields] == [
         "id string", "t string", "n int", "x double", "o struct<a:double,k:string>", "lifted double",
     ]  # fmt: skip

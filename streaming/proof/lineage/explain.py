@@ -23,8 +23,8 @@ from streaming.models import provenance
 from streaming.models.base import Model
 from streaming.proof.lineage import topics
 from streaming.proof.lineage.topics import Answer
-from streaming.records import events
 from streaming.records.predictions import Place
+from streaming.records.schema import event_schema
 
 #: Largest difference that counts as equal. The lane and the proof add in different orders where a learner answers.
 TOLERANCE: Final = 1e-9
@@ -82,7 +82,7 @@ def explain(config: Config, event_id: str, spark: SparkSession) -> Explanation:
     ConfigError when `event_id` is no place on events.topic; StateError when the broker no longer has the event, or when
     two answers to it differ. A model that cannot be opened is a problem of the explanation, not an error.
     """
-    schema = events.schema(spark, config.events)
+    schema = event_schema(spark, config.events)
     place = topics.place(event_id, config)
     record, stamp = topics.event(spark, config, place)
     given = topics.answers(spark, config, place, stamp)

@@ -22,7 +22,8 @@ from streaming.convert.spark.pipeline import kinds_of
 from streaming.errors import ConfigError
 from streaming.models.spark.known import known_labels, known_types
 from streaming.models.spark.pipeline import SparkModel
-from streaming.records import events as decode
+from streaming.records.schema import event_columns, event_schema, field_column
+from streaming.records.schema import field as field_at
 from streaming.scorers import columns as columns_of
 from streaming.scorers import rows
 from streaming.scorers.base import Columns, Kind
@@ -81,7 +82,7 @@ def make(config: Config, model: SparkModel, folder: Path, *, data: Path | None, 
 
     ConfigError when the file cannot be read, does not fit the event schema or has no usable row.
     """
-    schema = decode.schema(model.spark, config.events)
+    schema = event_schema(model.spark, config.events)
     arrow = to_arrow_schema(schema)
     found = generated(config, model, schema, n or 1000) if data is None else _read(data, arrow)[:n]
     kept = [(i, event) for i, each in enumerate(found) if _usable(event := _finite(each), config)]
@@ -109,13 +110,13 @@ def make(config: Config, model: SparkModel, folder: Path, *, data: Path | None, 
 def frame(spark: SparkSession, path: Path, config: Config, schema: StructType) -> DataFrame:
     """The events of a Parquet file as the model sees them on the stream, with their numbers in `__row`."""
     fields = [f"`{name}`" for name in schema.fieldNames()]
-    lifted = [decode.field_column(schema, where).alias(name) for name, where in config.events.columns.items()]
+    lifted = [field_column(schema, where).alias(name) for name, where in config.events.columns.items()]
     return spark.read.schema(schema).parquet(str(path)).select(F.col("_metadata.row_index").alias(ROW), *fields, *lifted)
 
 
 def generated(config: Config, model: SparkModel, schema: StructType, n: int) -> list[dict[str, Any]]:
     """n events: what the model knows, what it has never seen, nulls and odd numbers. The same at every call."""
-    seen = {f.name.lower(): f.dataType for f in decode.columns(schema, config.events)}
+    seen = {f.name.lower(): f.dataType for f in event_columns(schema, config.events)}
     kinds: dict[str, Kind] = dict(kinds_of(model.inputs()))
     vectors = [name for name, kind in kinds.items() if kind == "vector"]
     if vectors:
@@ -132,9 +133,9 @@ def generated(config: Config, model: SparkModel, schema: StructType, n: int) -> 
         for name, values in made.items():
             value = _plain(values[i])
             _put(event, paths[name.lower()], int(value) if value is not None and name in whole else value)
-        _put(event, config.events.key, _of_type(decode.field(schema, config.events.key), i, f"golden-{i}"))
+        _put(event, config.events.key, _of_type(field_at(schema, config.events.key), i, f"golden-{i}"))
         if config.events.time is not None:
-            _put(event, config.events.time, _of_type(decode.field(schema, config.events.time), 1_767_225_600, _TIME))
+            _put(event, config.events.time, _of_type(field_at(schema, config.events.time), 1_767_225_600, _TIME))
         events.append(event)
     return events
 
