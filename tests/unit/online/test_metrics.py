@@ -35,7 +35,8 @@ def test_binary_metrics_are_scikit_learns_and_add_up(n: int, cut: int, seed: int
     assert report["accuracy"] == pytest.approx(accuracy_score(y, scored.prediction))
     assert report["log_loss"] == pytest.approx(log_loss(y, scored.probability[:, 1]))
     assert area == pytest.approx(roc_auc_score(y, scored.probability[:, 1]), abs=error + 1e-12)
-    assert error < 0.01
+    # Two rows of different classes in one bin are one pair that the bound cannot order: with few rows one pair weighs much.
+    assert error < 0.01 + 2 / (y.sum() * (n - y.sum()))
 
 
 def test_auc_needs_both_classes_and_is_a_half_for_ties() -> None:
