@@ -26,6 +26,8 @@ from streaming.errors import ConfigError, StateError, StreamingError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from streaming.learning.versions import Reply
+
 _CONFIG = click.argument("config", type=click.Path(path_type=Path))
 
 
@@ -230,6 +232,15 @@ def versions(config: Path, learner: str) -> None:
     Console(width=max(110, Console().width)).print(table)
 
 
+def _became(reply: Reply) -> str:
+    """What became of a request, in a sentence."""
+    return {
+        "in force": f"version {reply.version} is in force; the next batch of labels is learned from there",
+        "no job": f"no job runs here; version {reply.version} comes into force when one starts, before it scores anything",
+        "silent": f"the job has not answered yet; the request for version {reply.version} stays until it does",
+    }[reply.outcome]
+
+
 @cli.command()
 @_CONFIG
 @click.argument("learner")
@@ -243,8 +254,8 @@ def rollback(config: Path, learner: str, to: str) -> None:
 
     loaded = cfg.load(config)
     with _lazy_session(loaded) as spark:
-        target = kept.rollback(loaded, learner, to=to, spark=spark)
-    click.echo(f"{learner}: version {target.meta.version} is in force; the next batch of labels is learned from there")
+        reply = kept.rollback(loaded, learner, to=to, spark=spark)
+    click.echo(f"{learner}: {_became(reply)}")
 
 
 @cli.command()
@@ -256,8 +267,8 @@ def resume(config: Path, learner: str) -> None:
 
     loaded = cfg.load(config)
     with _lazy_session(loaded) as spark:
-        target = kept.rollback(loaded, learner, to=None, spark=spark)
-    click.echo(f"{learner}: learns on from version {target.meta.version} with the next batch of labels")
+        reply = kept.rollback(loaded, learner, to=None, spark=spark)
+    click.echo(f"{learner}: {_became(reply)}")
 
 
 @cli.command()

@@ -18,7 +18,7 @@ from streaming.config.values import seconds
 from streaming.errors import ConfigError, EnvironmentFailure, StateError, StreamingError
 from streaming.kafka import admin
 from streaming.lanes import learn
-from streaming.learning import state_file
+from streaming.learning import labels, state_file
 from streaming.learning.teach import Learning, open_learners
 from streaming.models.base import Model
 from streaming.models.spark.pipeline import SparkModel
@@ -230,7 +230,7 @@ def _learners(ready: Ready) -> str:
             f"{ready.source}: learners: a model of format {config.model.format} gives no features to learn from; use a Spark ML pipeline, or leave them out"
         )
     if config.labels.topic is not None:
-        ready.label_schema = event_schema(ready.spark, learn.label_events(config.labels), source=f"{ready.source}: labels")
+        ready.label_schema = event_schema(ready.spark, labels.label_events(config.labels), source=f"{ready.source}: labels")
     elif ready.schema.fields and field_at(ready.schema, str(config.labels.field)) is None:
         raise ConfigError(f"{ready.source}: labels.field: the event schema has no field {config.labels.field!r}")
     state = files.folder(config.state, lambda: ready.spark)

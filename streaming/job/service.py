@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,8 +21,9 @@ from streaming.job import failures, preflight
 from streaming.kafka import read
 from streaming.kafka.tail import Tail, tail
 from streaming.lanes import learn, score, store
-from streaming.learning import weights_file
-from streaming.learning.teach import Learning
+from streaming.learning import labels, weights_file
+from streaming.learning.claim import claim
+from streaming.learning.publish import Publisher
 from streaming.monitor import progress as report
 from streaming.runtime import files, spark
 
@@ -61,11 +62,15 @@ def serve(
     """
     stop = stop or threading.Event()
     lanes = default_lanes(config) if lanes is None else lanes
-    with session(config) as active:
+    with session(config) as active, ExitStack() as held:
         if spark.submitted():
             spark.on_sigterm(active, stop.set)
         ready = preflight.demand(active, config, lanes=lanes, source=source)
-        running = _start(ready, config, lanes)
+        state = files.folder(config.state, lambda: active)
+        if learn.LANE in lanes:
+            held.enter_context(claim(state))
+        publisher = Publisher(ready.learning, state, config.events.topic) if config.learners else None
+        running = _start(ready, config, lanes, publisher)
         log.info(
             "started name=%s lanes=%s mode=%s model=%s:%s",
             config.name,
@@ -75,7 +80,8 @@ def serve(
             config.model.version,
         )
         try:
-            _watch(ready.spark, config, running, stop, on_progress or _log)
+            asked = publisher if learn.LANE in lanes else None
+            _watch(ready.spark, config, running, stop, on_progress or _log, asked)
         finally:
             _stop(running)
     log.info("stopped name=%s", config.name)
@@ -114,18 +120,16 @@ def stop_quietly(active: SparkSession) -> None:
         log.debug("spark was gone already")
 
 
-def _start(ready: preflight.Ready, config: Config, lanes: Collection[str]) -> list[Lane]:
+def _start(ready: preflight.Ready, config: Config, lanes: Collection[str], publisher: Publisher | None) -> list[Lane]:
     running: list[Lane] = []
-    state = files.folder(config.state, lambda: ready.spark)
-    if config.learners:
-        newest = [one.log.newest() or one.start for one in ready.learning]
-        learn.publish(ready.learning, newest, config, state, restart=True)
+    if publisher is not None:
+        publisher.start(scores=score.LANE in lanes, learns=learn.LANE in lanes)
     try:
         # The store first: it then sees the very first prediction without a backlog.
         if store.LANE in lanes:
             running.append(_store_lane(ready, config))
-        if learn.LANE in lanes:
-            running.append(_learn_lane(ready, config, ready.learning, state))
+        if learn.LANE in lanes and publisher is not None:
+            running.append(_learn_lane(ready, config, publisher))
         if score.LANE in lanes:
             running.append(_score_lane(ready, config))
     except BaseException:
@@ -141,15 +145,15 @@ def _store_lane(ready: preflight.Ready, config: Config) -> Lane:
     return Lane(store.LANE, store.start(records, config, ready.store, on_error=failed.append), config.predictions.topic, failed)
 
 
-def _learn_lane(ready: preflight.Ready, config: Config, learning: list[Learning], state: files.Folder) -> Lane:
+def _learn_lane(ready: preflight.Ready, config: Config, publisher: Publisher) -> Lane:
     assert config.labels is not None
     failed: list[BaseException] = []
     topics = {config.topic_of(learner.name) for learner in config.learners}
     limit = config.learn.max_records_per_trigger
     predictions = read.stream(ready.spark, config.kafka, ",".join(sorted(topics)), max_records=limit)
-    labels = None if config.labels.topic is None else read.stream(ready.spark, config.kafka, config.labels.topic, max_records=limit)
-    inputs = learn.Inputs(predictions, labels, ready.label_schema)
-    query = learn.start(inputs, config, learning=learning, state=state, on_error=failed.append)
+    truth = None if config.labels.topic is None else read.stream(ready.spark, config.kafka, config.labels.topic, max_records=limit)
+    inputs = labels.Inputs(predictions, truth, ready.label_schema)
+    query = learn.start(inputs, config, publisher=publisher, on_error=failed.append)
     return Lane(learn.LANE, query, config.labels.topic or sorted(topics)[0], failed)
 
 
@@ -168,11 +172,18 @@ def _score_lane(ready: preflight.Ready, config: Config) -> Lane:
 
 
 def _watch(
-    active: SparkSession, config: Config, running: list[Lane], stop: threading.Event, on_progress: Callable[[report.Progress], None]
+    active: SparkSession,
+    config: Config,
+    running: list[Lane],
+    stop: threading.Event,
+    on_progress: Callable[[report.Progress], None],
+    publisher: Publisher | None,
 ) -> None:
     ends = tail(active, config.kafka)
     try:
         while not stop.wait(_LOOK_EVERY_S):
+            if publisher is not None:
+                _carry_out(publisher)
             for lane in running:
                 for batch in _new_batches(lane):
                     log.debug("lane=%s batch=%s spent %s", lane.name, batch["batchId"], json.dumps(batch.get("durationMs")))
@@ -181,6 +192,14 @@ def _watch(
                     raise _cause(lane)
     finally:
         ends.close()
+
+
+def _carry_out(publisher: Publisher) -> None:
+    """What people asked of the learners. A state that cannot be read now is read at the next look: scoring goes on."""
+    try:
+        publisher.carry_out()
+    except (OSError, Py4JError) as error:
+        log.warning("requests to the learners are not carried out now: %s", error)
 
 
 def _cause(lane: Lane) -> StreamingError:

@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
 
 from streaming.config.sections import Learner as Section
-from streaming.learning import weights_file as published
+from streaming.learning import weights_file
 from streaming.online import algorithms
 from streaming.online.base import Array, Learner, pack, unpack
 from streaming.runtime.files import Folder
@@ -51,18 +51,18 @@ def read(content: bytes, learner: Learner[Any, Any]) -> tuple[str, Any]:
 
 def score(events: DataFrame, learners: Sequence[Section], state: str) -> DataFrame:
     """Add a column for each learner, as :func:`streaming.learning.weights_file.score` does. `state`: the job's state folder."""
-    made = {one.name: algorithms.make(one.algorithm, one.params) for one in learners}
-    columns = [StructField(published.column(name), _ANSWER) for name in made]
+    made = {section.name: algorithms.make(section.algorithm, section.params) for section in learners}
+    columns = [StructField(weights_file.column(name), _ANSWER) for name in made]
     return events.mapInArrow(_over(made, f"{state}/{_FOLDER}"), StructType([*events.schema.fields, *columns]))
 
 
 def _over(learners: Mapping[str, Learner[Any, Any]], where: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        found = {name: None if (content := _bytes(f"{where}/{name}")) is None else read(content, one) for name, one in learners.items()}
+        published = {name: None if (content := _bytes(f"{where}/{name}")) is None else read(content, own) for name, own in learners.items()}
         for batch in batches:
             features = batch.column(batch.schema.get_field_index("features"))
-            answers = [answer(features, one, found[name]) for name, one in learners.items()]
-            fields = [pa.field(published.column(name), _ANSWER_ARROW) for name in learners]
+            answers = [answer(features, learner, published[name]) for name, learner in learners.items()]
+            fields = [pa.field(weights_file.column(name), _ANSWER_ARROW) for name in learners]
             yield pa.RecordBatch.from_arrays([*batch.columns, *answers], schema=pa.schema([*batch.schema, *fields]))
 
     return task

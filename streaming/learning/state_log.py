@@ -5,7 +5,7 @@ learning, so a crash at any point leaves the same weights. One folder a learner:
 
     state/learners/NAME/start.npz      the state before the first batch (cold or warm)
     state/learners/NAME/0000000017.npz the state after batch 17
-    state/learners/NAME/command.json   a rollback or resume that waits for the next batch
+    state/learners/NAME/command.json   what people asked for, and the job's word: see streaming.learning.commands
     state/learners/NAME.started        which batch came first: tells a new learner from one whose folder was lost
     state/weights.json                 the published weights of all learners, one line of fixed length
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -22,12 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streaming.errors import StateError
+from streaming.learning.commands import Commands
 from streaming.runtime.files import Folder
 
 Arrays = Mapping[str, NDArray[Any]]
 
 #: The newest states are all kept; older ones ever more sparsely, so that the log grows with the logarithm of time.
 KEPT_WHOLE: Final = 100
+
+#: The version of a warm start, before the first label.
+WARM: Final = "warm"
+
+_START: Final = "start.npz"
 
 
 @dataclass(frozen=True)
@@ -81,14 +87,6 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Command:
-    """What an operator asked for: take the state of `to` (a version; None: stay) and learn on from there."""
-
-    id: str
-    to: str | None
-
-
-@dataclass(frozen=True)
 class StateLog:
     """The states of one learner in `folder`, a folder of its own below `learners`."""
 
@@ -100,6 +98,11 @@ class StateLog:
         """The learner's own folder."""
         return self.learners.below(self.name)
 
+    @property
+    def commands(self) -> Commands:
+        """What people ask of this learner."""
+        return Commands(self.folder)
+
     def begin(self, batch: int, start: Snapshot) -> None:
         """Make sure the log has a state to start from when `batch` is about to run.
 
@@ -109,19 +112,24 @@ class StateLog:
         mark = f"{self.name}.started"
         first = self.learners.read(mark)
         if first is None:
-            self.folder.create("start.npz", start.to_bytes())
+            self.folder.create(_START, start.to_bytes())
             self.learners.create(mark, str(batch).encode())
 
     def get(self, batch: int) -> Snapshot:
         """The state after `batch`. StateError when it is not there: never a silent restart."""
         first = self.learners.read(f"{self.name}.started")
-        found = self.folder.read("start.npz" if first is not None and batch == int(first) - 1 else _file(batch))
-        if found is None:
+        content = self.folder.read(_START if first is not None and batch == int(first) - 1 else _file(batch))
+        if content is None:
             raise StateError(
                 f"learner {self.name}: no state after batch {batch}; expected the file {_file(batch)} in learners/{self.name} of the state folder; "
                 "restore the folder from a backup, or delete both learners/ and checkpoints/learn to learn again from the topics' start"
             )
-        return Snapshot.from_bytes(found)
+        return Snapshot.from_bytes(content)
+
+    def start(self) -> Snapshot | None:
+        """The state before the first batch; None when the learner has not begun."""
+        content = self.folder.read(_START)
+        return None if content is None else Snapshot.from_bytes(content)
 
     def add(self, batch: int, snapshot: Snapshot) -> bool:
         """Write the state after `batch`; False, and nothing changed, when somebody already has."""
@@ -129,46 +137,37 @@ class StateLog:
 
     def batches(self) -> list[int]:
         """The batches whose states are kept, oldest first; the start is not among them."""
-        return [int(name[:-4]) for name in self.folder.names() if name.endswith(".npz") and name != "start.npz"]
+        return [int(name[:-4]) for name in self.folder.names() if name.endswith(".npz") and name != _START]
 
     def newest(self) -> Snapshot | None:
         """The newest state, or the start; None when there is neither. For people and for publishing, never for learning."""
         batches = self.batches()
-        found = self.folder.read(_file(batches[-1]) if batches else "start.npz")
-        return None if found is None else Snapshot.from_bytes(found)
+        content = self.folder.read(_file(batches[-1]) if batches else _START)
+        return None if content is None else Snapshot.from_bytes(content)
 
     def version(self, version: str) -> Snapshot:
-        """The state whose weights are `version`. StateError lists the versions that are kept."""
-        kept = self.batches()
-        # Batches without labels carry the version on: the first state that is left may be a later one with the same weights.
-        first = next((batch for batch in kept if version.isdigit() and batch >= int(version)), None)
-        found = None if first is None else self.get(first)
-        if found is None or found.meta.version != version:
+        """The state whose weights are `version`; WARM is the start. StateError lists the versions that are kept."""
+        snapshot = self.find(version)
+        if snapshot is None:
+            kept = self.batches()
             listed = ", ".join(map(str, kept[-10:])) or "none"
             raise StateError(
                 f"learner {self.name}: no version {version!r} is kept; the newest of {len(kept)}: {listed} (streaming versions shows all)"
             )
-        return found
+        return snapshot
 
-    def thin(self, newest: int) -> None:
-        """Drop old states: all of the newest KEPT_WHOLE stay, of the next as many every 2nd, then every 4th, and so on."""
+    def find(self, version: str) -> Snapshot | None:
+        """As :meth:`version`, but None when it is not kept."""
+        # Batches without labels carry the version on: the first state that is left may be a later one with the same weights.
+        first = next((batch for batch in self.batches() if version.isdigit() and batch >= int(version)), None)
+        snapshot = self.start() if version == WARM else None if first is None else self.get(first)
+        return snapshot if snapshot is not None and snapshot.meta.version == version else None
+
+    def thin(self, newest: int, *, spare: Collection[int] = ()) -> None:
+        """Drop old states: all of the newest KEPT_WHOLE stay, of the next as many every 2nd, then every 4th, and so on; and `spare`."""
         for batch in self.batches():
-            if not keeps(batch, newest):
+            if not keeps(batch, newest) and batch not in spare:
                 self.folder.delete(_file(batch))
-
-    def ask(self, command: Command) -> None:
-        """Leave a command for the next batch; a command that still waits is replaced."""
-        self.folder.replace("command.json", json.dumps(asdict(command)).encode())
-
-    def asked(self) -> Command | None:
-        """The command that waits, if any."""
-        found = self.folder.read("command.json")
-        return None if found is None else Command(**json.loads(found))
-
-    def done(self, command: Command) -> None:
-        """Forget a command that was carried out, unless a newer one took its place."""
-        if self.asked() == command:
-            self.folder.delete("command.json")
 
 
 def keeps(batch: int, newest: int) -> bool:

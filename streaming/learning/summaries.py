@@ -107,13 +107,13 @@ def summarize(rows: DataFrame, jobs: Sequence[Job], *, partitions: int) -> Summa
     # The row's place decides the partition, so that a replay puts it into the same one.
     placed = rows.repartition(1) if partitions == 1 else rows.repartition(partitions, F.xxhash64(F.coalesce("event_id", F.lit(""))))
     types = {job.name: job.learner.summary_type for job in jobs}
-    found = placed.mapInArrow(_over(jobs), _OUT).collect()
+    records = placed.mapInArrow(_over(jobs), _OUT).collect()
     parts: dict[str, list[Part]] = {}
     rejected: dict[tuple[Any, ...], Rejected] = {}
-    for row in sorted(found, key=lambda r: r["part"]):
+    for row in sorted(records, key=lambda r: r["part"]):
         if row["reason"] is not None:
-            one = Rejected(row["topic"], row["partition"], row["offset"], row["key"], row["value"], row["reason"], row["error"])
-            rejected.setdefault((one.topic, one.partition, one.offset), one)
+            label = Rejected(row["topic"], row["partition"], row["offset"], row["key"], row["value"], row["reason"], row["error"])
+            rejected.setdefault((label.topic, label.partition, label.offset), label)
             continue
         summary = None if row["summary"] is None else unpack(types[row["learner"]], bytes(row["summary"]))
         refs = np.frombuffer(row["refs"], dtype=np.int64).reshape(-1, 4)
@@ -135,15 +135,15 @@ def _over(
         if not held:
             return
         table = pa.Table.from_batches(held)
-        records = _hopeless(table)
+        records = _unlearnable(table)
         for job in jobs:
-            records += _one(table.filter(pa.compute.equal(table["model"], job.name)), job)
+            records += _learnable(table.filter(pa.compute.equal(table["model"], job.name)), job)
         yield pa.RecordBatch.from_pylist([{"part": part, **record} for record in records], schema=_OUT_ARROW)
 
     return partition
 
 
-def _hopeless(table: pa.Table) -> list[dict[str, Any]]:
+def _unlearnable(table: pa.Table) -> list[dict[str, Any]]:
     """Labels that came with a reason: not decodable, or without a prediction."""
     bad = table.filter(pa.compute.is_valid(table["reason"]))
     return [_reject(bad, i, bad["reason"][i].as_py(), bad["error"][i].as_py()) for i in range(bad.num_rows)]
@@ -160,7 +160,7 @@ def _reject(table: pa.Table, i: int, reason: str, error: str) -> dict[str, Any]:
     return {"reason": reason, "error": error} | {name: table[column][i].as_py() for name, column in names.items()}
 
 
-def _one(table: pa.Table, job: Job) -> list[dict[str, Any]]:
+def _learnable(table: pa.Table, job: Job) -> list[dict[str, Any]]:
     """The records of one learner: its rejected labels, and one with all the rest."""
     if table.num_rows == 0:
         return []

@@ -11,31 +11,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streaming import config as cfg
 from streaming.errors import ConfigError, StateError
-from streaming.learning.state_log import Arrays, Command, Meta, Snapshot, StateLog
+from streaming.learning.commands import Command
+from streaming.learning.state_log import WARM, Arrays, Meta, Snapshot, StateLog
 from streaming.learning.summaries import Part, Rejected
 from streaming.online import algorithms, metrics
 from streaming.online.base import Learner, from_arrays, pack, to_arrays
-from streaming.online.divergence import Baseline, Batch, Watch
-from streaming.online.metrics import Tally
+from streaming.online.look_back import LookBack
 from streaming.online.weights import Weights
 from streaming.runtime.files import Folder
 
-__all__ = ["Before", "Learning", "Rejected", "Taught", "open_learners", "step", "teach"]
+__all__ = ["Before", "Learned", "Learning", "Rejected", "open_learners", "step", "teach"]
 
 log = logging.getLogger(__name__)
-
-#: The version of a warm start, before the first label.
-WARM: Final = "warm"
-
-#: A window is kept in about this many pieces: enough to slide smoothly, few enough for a small state.
-_PIECES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -47,16 +40,41 @@ class Learning:
     log: StateLog
     window: int
     start: Snapshot
+    #: Whether Python scores it, from its whole state (streaming.learning.state_file), not Spark from its weights.
+    by_python: bool = False
 
     def before(self, n: int) -> Before:
-        """What batch `n` starts from: the state after n-1, or what a waiting command says. StateError if it is missing."""
+        """What batch `n` starts from: the state after n-1, or what an accepted command says. StateError if it is missing."""
         self.log.begin(n, self.start)
         previous = self.log.get(n - 1)
-        command = self.log.asked()
-        if command is None or command.id == previous.meta.command:
+        command = self.unlearned(previous)
+        if command is None:
             return Before(previous, previous.meta.batch, previous.meta.frozen, None)
-        base = previous if command.to is None else self.log.version(command.to)
-        return Before(replace(base, extra=_fresh_watch(previous.extra)), base.meta.batch, None, command)
+        base = self.target(command, previous)
+        anew = {**previous.extra, **self.look_back(previous).judged_anew().to_arrays()}
+        return Before(replace(base, extra=anew), base.meta.batch, None, command)
+
+    def newest(self) -> Snapshot:
+        """The newest state, or the one to start from."""
+        return self.log.newest() or self.start
+
+    def unlearned(self, snapshot: Snapshot) -> Command | None:
+        """The command that is in force, unless `snapshot` was already learned from it."""
+        command = self.log.commands.accepted()
+        return None if command is None or command.id == snapshot.meta.command else command
+
+    def target(self, command: Command, snapshot: Snapshot) -> Snapshot:
+        """The state that a command asks for, when `snapshot` is the newest. StateError when it is not kept."""
+        return snapshot if command.to is None else self.log.version(command.to)
+
+    def in_force(self, snapshot: Snapshot) -> Snapshot:
+        """The state to score with when `snapshot` is the newest: a command that was confirmed goes before it."""
+        command = self.unlearned(snapshot)
+        return snapshot if command is None else self.target(command, snapshot)
+
+    def look_back(self, snapshot: Snapshot) -> LookBack:
+        """What is remembered of the past in a snapshot."""
+        return LookBack.from_arrays(snapshot.extra, self.window, self.learner.classes)
 
     def state_of(self, snapshot: Snapshot) -> Any | None:
         """The learner's own state in a snapshot; None while it has never seen a row."""
@@ -68,11 +86,10 @@ class Learning:
         return None if state is None else self.learner.weights(state)
 
     def tidy(self, n: int, snapshot: Snapshot) -> None:
-        """Forget a command that was carried out, and old states."""
-        command = self.log.asked()
-        if command is not None and command.id == snapshot.meta.command:
-            self.log.done(command)
-        self.log.thin(n)
+        """Forget old states, but for the one that a command waits to learn from."""
+        commands = (self.unlearned(snapshot), self.log.commands.waiting())
+        targets = [self.log.find(c.to) for c in commands if c is not None and c.to is not None]
+        self.log.thin(n, spare={target.meta.batch for target in targets if target is not None})
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +106,14 @@ class Before:
         """Whether this batch moves the weights."""
         return self.frozen is None
 
-    def packed(self, one: Learning) -> bytes | None:
+    def packed(self, learning: Learning) -> bytes | None:
         """The learner's state as bytes, to travel to the rows; None while it has never seen a row."""
-        state = one.state_of(self.snapshot)
+        state = learning.state_of(self.snapshot)
         return None if state is None else pack(state)
 
 
 @dataclass(frozen=True, eq=False)
-class Taught:
+class Learned:
     """The outcome of one batch for one learner. `repeated`: the batch had been learned before, nothing changed."""
 
     name: str
@@ -133,29 +150,30 @@ def open_learners(
                 start = Snapshot(Meta(-1, WARM), to_arrays(learner.warm(warm[section.name])))
             except ValueError as wrong:
                 raise ConfigError(f"{source}: learners.{i}.warm_start: {wrong}") from wrong
-        opened.append(Learning(section.name, learner, StateLog(state.below("learners"), section.name), section.window, start))
+        log_of = StateLog(state.below("learners"), section.name)
+        opened.append(Learning(section.name, learner, log_of, section.window, start, section.algorithm in algorithms.OPAQUE))
     return opened
 
 
-def teach(one: Learning, n: int, before: Before, parts: Sequence[Part]) -> Taught:
+def teach(learning: Learning, n: int, before: Before, parts: Sequence[Part]) -> Learned:
     """Make the state after batch `n` and write it; when it is there already, that one stands."""
-    after, skipped = step(one, n, before, parts)
-    after = _judge(one, n, before, after)
-    if one.log.add(n, after):
-        return Taught(one.name, after, skipped, repeated=False)
-    return Taught(one.name, one.log.get(n), skipped, repeated=True)
+    after, skipped = step(learning, n, before, parts)
+    after = _judge(learning, n, before, after)
+    if learning.log.add(n, after):
+        return Learned(learning.name, after, skipped, repeated=False)
+    return Learned(learning.name, learning.log.get(n), skipped, repeated=True)
 
 
-def step(one: Learning, n: int, before: Before, parts: Sequence[Part]) -> tuple[Snapshot, int]:
+def step(learning: Learning, n: int, before: Before, parts: Sequence[Part]) -> tuple[Snapshot, int]:
     """The state after batch `n`, and how many labels a frozen learner let pass. Pure."""
     given = [part.summary for part in parts if part.summary is not None]
     labelled = sum(len(part.refs) for part in parts)
     state: Arrays = before.snapshot.state
     learned = labelled if before.learns and given else 0
     if learned:
-        total = reduce(one.learner.merge, given)
-        own = one.state_of(before.snapshot)
-        state = to_arrays(one.learner.update(own if own is not None else _initial(one, parts), total))
+        total = reduce(learning.learner.merge, given)
+        own = learning.state_of(before.snapshot)
+        state = to_arrays(learning.learner.update(own if own is not None else _initial(learning, parts), total))
     old = before.snapshot.meta
     meta = Meta(
         batch=n,
@@ -167,83 +185,53 @@ def step(one: Learning, n: int, before: Before, parts: Sequence[Part]) -> tuple[
         base=before.base,
         command=before.command.id if before.command is not None else old.command,
     )
-    extra = _look_back(one, before.snapshot.extra, parts)
-    window = metrics.report(one.learner.labels, from_arrays(metrics.Window, extra, "window.").total())
+    past = _after(learning, learning.look_back(before.snapshot), parts)
     refs = np.concatenate([part.refs for part in parts]) if parts and learned else np.zeros((0, 4), dtype=np.int64)
     sizes = np.array([len(part.refs) for part in parts], dtype=np.int64) if learned else np.zeros(0, dtype=np.int64)
-    return Snapshot(replace(meta, metrics=window), state, {**extra, "refs": refs, "sizes": sizes}), labelled - learned
+    extra = {**past.to_arrays(), "refs": refs, "sizes": sizes}
+    return Snapshot(replace(meta, metrics=past.report(learning.learner.labels)), state, extra), labelled - learned
 
 
-def _initial(one: Learning, parts: Sequence[Part]) -> Any:
+def _after(learning: Learning, past: LookBack, parts: Sequence[Part]) -> LookBack:
+    """What is remembered after this batch."""
+    tally = reduce(metrics.merge, (part.tally for part in parts), metrics.nothing())
+    return past.after(learning.learner.labels, tally, np.concatenate([part.y for part in parts]) if parts else np.zeros(0))
+
+
+def _initial(learning: Learning, parts: Sequence[Part]) -> Any:
     """The state before the first row ever; its width is that of the features the parts saw."""
     widths = {part.width for part in parts if part.summary is not None}
     if len(widths) != 1:
         raise StateError(
-            f"learner {one.name}: the events of one batch have {sorted(widths)} features; expected one width from one saved pipeline"
+            f"learner {learning.name}: the events of one batch have {sorted(widths)} features; expected one width from one saved pipeline"
         )
-    return one.learner.init(widths.pop())
+    return learning.learner.init(widths.pop())
 
 
-def _look_back(one: Learning, old: Arrays, parts: Sequence[Part]) -> dict[str, NDArray[Any]]:
-    """The windows after this batch: metrics, the baseline's memory, and the watch that compares the two."""
-    window = from_arrays(metrics.Window, old, "window.") if "window.batches" in old else metrics.Window(one.window)
-    baseline = from_arrays(Baseline, old, "baseline.") if "baseline.n" in old else Baseline.start(one.learner.classes)
-    watch = from_arrays(Watch, old, "watch.") if "watch.batches" in old else Watch(window=one.window)
-    tally = reduce(metrics.merge, (part.tally for part in parts), metrics.nothing())
-    y = np.concatenate([part.y for part in parts]) if parts else np.zeros(0)
-    if tally.n:
-        dull = float(baseline.losses(one.learner.labels, y).sum())
-        watch = watch.update(Batch(tally.n, tally.loss, dull))
-        watch = replace(watch, batches=_few(watch.batches, one.window))
-        baseline = baseline.learn(y)
-        window = _pushed(window, tally)
-    return {**to_arrays(window, "window."), **to_arrays(baseline, "baseline."), **to_arrays(watch, "watch.")}
-
-
-def _pushed(window: metrics.Window, tally: Tally) -> metrics.Window:
-    """The window with one more batch; small batches are added to the last piece, so that there are few pieces."""
-    if window.batches and window.batches[-1].n < window.rows // _PIECES:
-        return replace(window, batches=(*window.batches[:-1], metrics.merge(window.batches[-1], tally)))
-    return window.push(tally)
-
-
-def _few(batches: tuple[Batch, ...], rows: int) -> tuple[Batch, ...]:
-    if len(batches) > 1 and batches[-2].n < rows // _PIECES:
-        a, b = batches[-2:]
-        return (*batches[:-2], Batch(a.n + b.n, a.loss + b.loss, a.baseline + b.baseline))
-    return batches
-
-
-def _fresh_watch(extra: Arrays) -> Arrays:
-    """After a command the learner is judged anew: the losses that froze it do not count against what it does next."""
-    return {name: array for name, array in extra.items() if not name.startswith("watch.")}
-
-
-def _judge(one: Learning, n: int, before: Before, after: Snapshot) -> Snapshot:
+def _judge(learning: Learning, n: int, before: Before, after: Snapshot) -> Snapshot:
     """Freeze the learner when it does worse than the dullest predictor over a window, and take back the last good version."""
-    if after.meta.frozen is not None or one.learner.labels == "none":
+    if after.meta.frozen is not None or learning.learner.labels == "none":
         return after
-    verdict = from_arrays(Watch, after.extra, "watch.").verdict(one.weights(after))
+    verdict = learning.look_back(after).verdict(learning.weights(after))
     if verdict.status == "ok":
         return after
-    good = _last_good(one, before)
+    good = _last_good(learning, before)
     log.error(
         "learner=%s batch=%d frozen: %s; version %s is in force; learn on with: streaming resume CONFIG %s (or streaming rollback)",
-        one.name, n, verdict.reason, good.meta.version, one.name,
+        learning.name, n, verdict.reason, good.meta.version, learning.name,
     )  # fmt: skip
     meta = replace(after.meta, version=good.meta.version, frozen=verdict.reason, base=good.meta.batch)
     return Snapshot(meta, good.state, after.extra)
 
 
-def _last_good(one: Learning, before: Before) -> Snapshot:
+def _last_good(learning: Learning, before: Before) -> Snapshot:
     """The newest kept state on the way here whose window was no worse than the baseline; else the state before this batch."""
     line = before.snapshot.meta.batch
-    for batch in reversed(one.log.batches()):
+    for batch in reversed(learning.log.batches()):
         if batch <= line:
-            found = one.log.get(batch)
-            watch = from_arrays(Watch, found.extra, "watch.")
-            if watch.batches and sum(b.loss for b in watch.batches) <= sum(b.baseline for b in watch.batches):
-                return found
+            snapshot = learning.log.get(batch)
+            if learning.look_back(snapshot).good:
+                return snapshot
             # The states between a rollback and its target were left on purpose: they must not come back.
-            line = found.meta.base
+            line = snapshot.meta.base
     return before.snapshot

@@ -1,66 +1,103 @@
-"""What operators do with the versions of a learner: list, roll back, resume, export."""
+"""What operators do with the versions of a learner: list, ask for an earlier one, resume, export."""
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from pyspark.sql import SparkSession
 
 from streaming.config.load import Config
 from streaming.errors import ConfigError, StateError
-from streaming.learning import state_file, weights_file
-from streaming.learning.state_log import Command, Meta, Snapshot
+from streaming.learning.claim import is_claimed
+from streaming.learning.commands import Command
+from streaming.learning.state_log import Meta, Snapshot
 from streaming.learning.teach import Learning, open_learners
 from streaming.online.weights import Weights
 from streaming.runtime import files
 
 Session = Callable[[], SparkSession]
 
+#: How often the job's word is looked for.
+_LOOK_EVERY_S: Final = 0.2
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What became of a request for `version`. `in force`: the job says so. `no job`: it waits until one runs. `silent`: no word yet."""
+
+    version: str | None
+    outcome: Literal["in force", "no job", "silent"]
+
 
 def learner(config: Config, name: str, spark: Session) -> Learning:
     """A configured learner with its log. ConfigError names the learners there are."""
-    found = open_learners(config, files.folder(config.state, spark))
-    chosen = next((one for one in found if one.name == name), None)
+    learners = open_learners(config, files.folder(config.state, spark))
+    chosen = next((learning for learning in learners if learning.name == name), None)
     if chosen is None:
-        raise ConfigError(f"no learner {name!r} in this configuration; there are: {', '.join(one.name for one in found) or 'none'}")
+        raise ConfigError(f"no learner {name!r} in this configuration; there are: {', '.join(own.name for own in learners) or 'none'}")
     return chosen
 
 
-def history(one: Learning) -> list[Meta]:
+def history(learning: Learning) -> list[Meta]:
     """What is known of the kept states that changed the weights or froze the learner, oldest first."""
-    metas = [one.log.get(batch).meta for batch in one.log.batches()]
+    metas = [learning.log.get(batch).meta for batch in learning.log.batches()]
     return [meta for meta in metas if meta.learned or meta.frozen or meta.command]
 
 
-def rollback(config: Config, name: str, *, to: str | None, spark: Session) -> Snapshot:
-    """Ask the job to learn on from version `to` (None: from where it is, if it is frozen), and put its weights in force at once.
+def rollback(config: Config, name: str, *, to: str | None, spark: Session, wait_s: float = 60.0) -> Reply:
+    """Ask the job to put version `to` in force and learn on from there (None: from where it is, if it is frozen).
 
-    The job carries the command out with its next batch of labels; the score lane sees the weights with its next batch
-    of events. StateError when the version is not kept.
+    Only a request: the job alone writes weights, and its word is waited for, at most `wait_s`. A request that nobody
+    answers stays: a job that starts later carries it out before it scores anything. StateError when the version is
+    not kept, when the job refuses, or when somebody else asked for something else meanwhile.
     """
-    one = learner(config, name, spark)
-    target = one.log.newest() if to is None else one.log.version(to)
-    if target is None:
-        raise StateError(f"learner {name}: has no state yet; start the job first")
-    if to is None and target.meta.frozen is None:
-        raise StateError(f"learner {name}: is not frozen; to take back a version name it: streaming rollback CONFIG {name} --to VERSION")
-    one.log.ask(Command(uuid.uuid4().hex, to))
+    learning = learner(config, name, spark)
+    target = _target(learning, to)
+    command = Command(uuid.uuid4().hex, to)
+    learning.log.commands.ask(command)
     state = files.folder(config.state, spark)
-    if target.meta.version is None:
-        return target
-    weights = one.weights(target)
-    if name in state_file.names(config.learners):
-        state_file.publish(state, name, target.meta.version, one.state_of(target))
-    elif weights is not None:
-        weights_file.publish(state, config.events.topic, weights_file.read(state) | {name: (target.meta.version, weights)})
+    deadline = time.monotonic() + wait_s
+    while True:
+        # Asked before the answer is looked for: a job that answers and ends between the two has still answered.
+        alive = is_claimed(state)
+        answer = learning.log.commands.answer_to(command.id)
+        if answer is not None and answer.refused is not None:
+            raise StateError(answer.refused)
+        if answer is not None:
+            return Reply(answer.version, "in force")
+        if learning.log.commands.replaced(command):
+            raise StateError(
+                f"learner {name}: another request came before the job saw this one; look at `streaming versions` and ask again"
+            )
+        if alive is False:
+            return Reply(target.meta.version, "no job")
+        if time.monotonic() >= deadline:
+            return Reply(target.meta.version, "silent")
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _target(learning: Learning, to: str | None) -> Snapshot:
+    """The state that is asked for, as far as can be told before the job has seen it."""
+    target = learning.log.newest() if to is None else learning.log.version(to)
+    if target is None:
+        raise StateError(f"learner {learning.name}: has no state yet; start the job first")
+    if to is None and target.meta.frozen is None:
+        raise StateError(
+            f"learner {learning.name}: is not frozen; to take back a version name it: streaming rollback CONFIG {learning.name} --to VERSION"
+        )
     return target
 
 
-def weights_of(one: Learning, version: str | None) -> tuple[str, Weights]:
+def weights_of(learning: Learning, version: str | None) -> tuple[str, Weights]:
     """The weights of a version, or of the newest. StateError when there are none."""
-    snapshot = one.log.newest() if version is None else one.log.version(version)
-    weights = None if snapshot is None else one.weights(snapshot)
+    snapshot = learning.log.newest() if version is None else learning.log.version(version)
+    weights = None if snapshot is None else learning.weights(snapshot)
     if snapshot is None or weights is None or snapshot.meta.version is None:
-        raise StateError(f"learner {one.name}: has learned nothing yet, or has no weights to export ({type(one.learner).__name__})")
+        raise StateError(
+            f"learner {learning.name}: has learned nothing yet, or has no weights to export ({type(learning.learner).__name__})"
+        )
     return snapshot.meta.version, weights

@@ -47,10 +47,16 @@ def publish(folder: Folder, topic: str, weights: Mapping[str, tuple[str, Weights
         folder.replace(FILE, content)
 
 
+def has_room(folder: Folder, topic: str, weights: Mapping[str, tuple[str, Weights]]) -> bool:
+    """Whether there is a file, and these weights fit into it."""
+    now = folder.read(FILE)
+    return now is not None and len(line(topic, weights)) <= len(now)
+
+
 def read(folder: Folder) -> dict[str, tuple[str, Weights]]:
     """The published weights: learner -> (version, weights). Empty when there is no file."""
-    found = folder.read(FILE)
-    tree = json.loads(found)["learners"] if found else {}
+    content = folder.read(FILE)
+    tree = json.loads(content)["learners"] if content else {}
     return {name: (entry["version"], _weights(entry)) for name, entry in tree.items()}
 
 

@@ -13,7 +13,7 @@ from typing import Final, Literal
 import numpy as np
 
 from streaming.online.base import Array, Labels
-from streaming.online.metrics import loss
+from streaming.online.metrics import loss, newest
 from streaming.online.weights import Scored, Weights
 
 #: The least window on which a verdict rests: the standard error of a mean over 100 rows is a tenth of the spread.
@@ -72,13 +72,8 @@ class Watch:
     batches: tuple[Batch, ...] = ()
 
     def update(self, batch: Batch) -> Watch:
-        """A new watch with one more batch; an empty batch is not kept."""
-        kept = (*self.batches, batch) if batch.n else self.batches
-        held = sum(b.n for b in kept)
-        while kept and held - kept[0].n >= self.window:
-            held -= kept[0].n
-            kept = kept[1:]
-        return replace(self, batches=kept)
+        """A new watch with one more batch; see :func:`streaming.online.metrics.newest`."""
+        return replace(self, batches=newest(self.batches, batch, self.window))
 
     def verdict(self, weights: Weights | None = None) -> Verdict:
         """Diverged when a weight or a loss is not finite, or when the window is full and its loss too high."""

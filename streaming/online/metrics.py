@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from functools import reduce
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 
@@ -107,6 +108,27 @@ def report(labels: Labels, t: Tally) -> dict[str, float]:
     return values | {"deviance": 2.0 * t.loss / t.n} if labels == "count" else values
 
 
+class Counted(Protocol):
+    """Sums over `n` rows."""
+
+    @property
+    def n(self) -> int:
+        """The number of rows."""
+
+
+B = TypeVar("B", bound=Counted)
+
+
+def newest(batches: tuple[B, ...], batch: B, rows: int) -> tuple[B, ...]:
+    """`batch` added, and old batches dropped as far as `rows` rows stay; an empty batch is not kept."""
+    kept = (*batches, batch) if batch.n else batches
+    held = sum(b.n for b in kept)
+    while kept and held - kept[0].n >= rows:
+        held -= kept[0].n
+        kept = kept[1:]
+    return kept
+
+
 @dataclass(frozen=True, eq=False)
 class Window:
     """The newest batches that together hold at least `rows` predictions (or all, while there are fewer)."""
@@ -115,17 +137,9 @@ class Window:
     batches: tuple[Tally, ...] = ()
 
     def push(self, batch: Tally) -> Window:
-        """A new window with `batch` added and old batches dropped as far as `rows` stay; empty batches are not kept."""
-        kept = (*self.batches, batch) if batch.n else self.batches
-        held = sum(b.n for b in kept)
-        while kept and held - kept[0].n >= self.rows:
-            held -= kept[0].n
-            kept = kept[1:]
-        return Window(self.rows, kept)
+        """A new window with `batch` added; see :func:`newest`."""
+        return Window(self.rows, newest(self.batches, batch, self.rows))
 
     def total(self) -> Tally:
         """The sums over the window."""
-        result = nothing()
-        for batch in self.batches:
-            result = merge(result, batch)
-        return result
+        return reduce(merge, self.batches, nothing())

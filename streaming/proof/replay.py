@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from streaming.config.load import Config
 from streaming.errors import StateError
 from streaming.kafka import read
-from streaming.lanes import learn
+from streaming.learning import labels
 from streaming.learning.state_log import Snapshot
 from streaming.learning.teach import Learning
 from streaming.learning.versions import learner
@@ -43,15 +43,15 @@ def replay(config: Config, name: str, *, first: str, last: str, spark: SparkSess
     Features and labels are read from the topics, the membership and order of each batch from the log. StateError when
     a batch between the two is no longer kept, or the topics no longer have a record.
     """
-    one = learner(config, name, lambda: spark)
-    start, goal = one.log.version(first), one.log.version(last)
-    steps = _steps(one, start, goal)
-    shown = _shown(config, one, steps, spark)
-    state = one.state_of(start)
-    labels = 0
+    learning = learner(config, name, lambda: spark)
+    start, goal = learning.log.version(first), learning.log.version(last)
+    steps = _steps(learning, start, goal)
+    shown = _shown(config, learning, steps, spark)
+    state = learning.state_of(start)
+    learned = 0
     for step in steps:
         refs, sizes = step.extra["refs"], step.extra["sizes"]
-        labels += len(refs)
+        learned += len(refs)
         cuts = np.cumsum(sizes)[:-1]
         rows = [
             (np.array([shown[_id(r)][0] for r in part]), np.array([shown[_id(r)][1] for r in part]))
@@ -59,30 +59,32 @@ def replay(config: Config, name: str, *, first: str, last: str, spark: SparkSess
             if len(part)
         ]
         if state is None:
-            state = one.learner.init(rows[0][0].shape[1])
+            state = learning.learner.init(rows[0][0].shape[1])
         current = state
-        state = one.learner.update(current, reduce(one.learner.merge, [one.learner.summarize(current, X, y) for X, y in rows]))
-    mine, theirs = (to_arrays(state) if state is not None else {}), goal.state
-    difference = max((float(np.max(np.abs(np.nan_to_num(mine[k] - theirs[k])), initial=0.0)) for k in theirs), default=0.0)
-    return Proof(len(steps), labels, difference)
+        state = learning.learner.update(
+            current, reduce(learning.learner.merge, [learning.learner.summarize(current, X, y) for X, y in rows])
+        )
+    again, kept = (to_arrays(state) if state is not None else {}), goal.state
+    difference = max((float(np.max(np.abs(np.nan_to_num(again[k] - kept[k])), initial=0.0)) for k in kept), default=0.0)
+    return Proof(len(steps), learned, difference)
 
 
-def _steps(one: Learning, start: Snapshot, goal: Snapshot) -> list[Snapshot]:
+def _steps(learning: Learning, start: Snapshot, goal: Snapshot) -> list[Snapshot]:
     """The states that lead from `start` to `goal`, following what each was learned from; only those that learned."""
     chain: list[Snapshot] = []
     at = goal
     while at.meta.batch > start.meta.batch:
         if at.meta.learned:
             chain.append(at)
-        if at.meta.base not in {*one.log.batches(), start.meta.batch}:
+        if at.meta.base not in {*learning.log.batches(), start.meta.batch}:
             raise StateError(
-                f"learner {one.name}: batch {at.meta.base} is no longer kept, so version {goal.meta.version} cannot be learned again from "
+                f"learner {learning.name}: batch {at.meta.base} is no longer kept, so version {goal.meta.version} cannot be learned again from "
                 f"{start.meta.version}; all of the newest 100 batches are kept: choose two versions among them"
             )
-        at = one.log.get(at.meta.base)
+        at = start if at.meta.base == start.meta.batch else learning.log.get(at.meta.base)
     if at.meta.batch != start.meta.batch:
         raise StateError(
-            f"learner {one.name}: version {goal.meta.version} was not learned from {start.meta.version}, but from {at.meta.version} (a rollback)"
+            f"learner {learning.name}: version {goal.meta.version} was not learned from {start.meta.version}, but from {at.meta.version} (a rollback)"
         )
     return chain[::-1]
 
@@ -92,25 +94,25 @@ def _id(ref: NDArray[np.int64]) -> tuple[int, int, int, int]:
 
 
 def _shown(
-    config: Config, one: Learning, steps: list[Snapshot], spark: SparkSession
+    config: Config, learning: Learning, steps: list[Snapshot], spark: SparkSession
 ) -> dict[tuple[int, int, int, int], tuple[list[float], float]]:
     """Features and label of every row the steps learned, by its reference."""
     refs = np.concatenate([step.extra["refs"] for step in steps]) if steps else np.zeros((0, 4), dtype=np.int64)
     wanted = spark.createDataFrame([_id(r) for r in refs], "ep INT, eo BIGINT, lp INT, lo BIGINT")
     assert config.labels is not None
-    said = learn.answers(read.whole(spark, config.kafka, config.topic_of(one.name)), [one.name])
+    said = labels.answers(read.whole(spark, config.kafka, config.topic_of(learning.name)), [learning.name])
     partition, offset = predictions.position(F.col("event_id"))
     said = said.select(partition.alias("ep"), offset.alias("eo"), "features", "label").dropDuplicates(["ep", "eo"])
-    found = wanted.join(said, ["ep", "eo"])
+    shown = wanted.join(said, ["ep", "eo"])
     if config.labels.topic is not None:
-        events = learn.label_events(config.labels)
-        truth = learn.truth(read.whole(spark, config.kafka, config.labels.topic), config.labels, event_schema(spark, events))
+        events = labels.label_events(config.labels)
+        truth = labels.truth(read.whole(spark, config.kafka, config.labels.topic), config.labels, event_schema(spark, events))
         truth = truth.select(F.col("at.partition").alias("lp"), F.col("at.offset").alias("lo"), F.col("y").alias("label"))
-        found = found.drop("label").join(truth, ["lp", "lo"])
-    rows: list[Any] = found.select("ep", "eo", "lp", "lo", "features", "label").collect()
-    shown = {(r[0], r[1], r[2], r[3]): (list(r[4]), float(r[5])) for r in rows}
-    if len(shown) != len({_id(r) for r in refs}):
+        shown = shown.drop("label").join(truth, ["lp", "lo"])
+    rows: list[Any] = shown.select("ep", "eo", "lp", "lo", "features", "label").collect()
+    by_reference = {(r[0], r[1], r[2], r[3]): (list(r[4]), float(r[5])) for r in rows}
+    if len(by_reference) != len({_id(r) for r in refs}):
         raise StateError(
-            f"learner {one.name}: the topics have {len(shown)} of the {len(refs)} labelled events; the others are gone (retention)"
+            f"learner {learning.name}: the topics have {len(by_reference)} of the {len(refs)} labelled events; the others are gone (retention)"
         )
-    return shown
+    return by_reference

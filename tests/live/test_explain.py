@@ -17,8 +17,9 @@ from streaming import config as cfg
 from streaming.cli import explain as command
 from streaming.errors import ConfigError, StateError
 from streaming.kafka import admin, read, write
-from streaming.lanes import learn, score
+from streaming.lanes import score
 from streaming.learning import weights_file
+from streaming.learning.publish import Publisher
 from streaming.learning.state_log import Meta, Snapshot
 from streaming.learning.teach import open_learners
 from streaming.models import manifest
@@ -71,9 +72,7 @@ def scored(tree: dict[str, Any], topics: Callable[..., str], spark: SparkSession
     (one,) = open_learners(config, state)
     one.log.begin(0, one.start)
     one.log.add(0, Snapshot(Meta(0, "0", learned=5, total=5, at="2026-01-01T00:00:00.000+00:00"), to_arrays(one.learner.warm(WEIGHTS))))
-    newest = one.log.newest()
-    assert newest is not None
-    learn.publish([one], [newest], config, state, restart=True)
+    Publisher([one], state, config.events.topic).start()
     send(config.kafka.bootstrap_servers, config.events.topic, SENT)
     for attempt in ("first", "second"):
         run_lane(config, spark, state=tmp_path / attempt)

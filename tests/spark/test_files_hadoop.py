@@ -9,7 +9,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.errors import StateError
-from streaming.learning.state_log import Command, Meta, Snapshot, StateLog
+from streaming.learning.commands import Answer, Command
+from streaming.learning.state_log import Meta, Snapshot, StateLog
 from streaming.runtime.files import HadoopFolder, LocalFolder, folder
 
 
@@ -60,9 +61,10 @@ def test_a_state_log_on_hadoop(fresh: HadoopFolder) -> None:
     assert log.get(3).state["w"] == 1.5
     with pytest.raises(StateError):
         log.get(4)
-    log.ask(Command("c", None))
-    log.done(Command("c", None))
-    assert log.asked() is None
+    log.commands.ask(Command("c", None))
+    assert log.commands.waiting() == Command("c", None)
+    log.commands.answer(Answer("c", "3"))
+    assert log.commands.waiting() is None
     assert log.batches() == [3]
 
 

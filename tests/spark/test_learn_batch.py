@@ -15,9 +15,11 @@ from streaming import config as cfg
 from streaming.errors import StateError
 from streaming.lanes.learn import learn_batch
 from streaming.learning import weights_file
-from streaming.learning.state_log import Command, Snapshot, StateLog
+from streaming.learning.commands import Command
+from streaming.learning.publish import Publisher
+from streaming.learning.state_log import Snapshot, StateLog
 from streaming.learning.summaries import ROWS
-from streaming.learning.teach import Learning, Taught, open_learners
+from streaming.learning.teach import Learned, Learning, open_learners
 from streaming.runtime.files import LocalFolder
 
 CONFIG = cfg.parse(
@@ -65,9 +67,10 @@ class Lane:
     def __init__(self, path: Path, log: type[StateLog] = StateLog) -> None:
         self.folder = LocalFolder(path)
         self.learning: list[Learning] = [replace(one, log=log(one.log.learners, one.name)) for one in open_learners(CONFIG, self.folder)]
+        self.publisher = Publisher(self.learning, self.folder, "t")
 
-    def run(self, rows: DataFrame, n: int, at: Callable[[str], None] = lambda step: None) -> list[Taught]:
-        return learn_batch(rows, n, learning=self.learning, config=CONFIG, state=self.folder, at=at)
+    def run(self, rows: DataFrame, n: int, at: Callable[[str], None] = lambda step: None) -> list[Learned]:
+        return learn_batch(rows, n, publisher=self.publisher, config=CONFIG, at=at)
 
     def crash(self, rows: DataFrame, n: int, step: str) -> None:
         def at(reached: str) -> None:
@@ -89,7 +92,7 @@ class Lane:
                     for k, v in getattr(snapshot, part).items()
                 }
                 found[f"{one.name} {n}"] = (repr(replace(snapshot.meta, at="")), arrays)
-            found[f"{one.name} asked"] = one.log.asked()
+            found[f"{one.name} accepted"] = one.log.commands.accepted()
         return found
 
 
@@ -205,13 +208,13 @@ def test_a_rollback_that_dies_anywhere_is_carried_out_once(batches: list[DataFra
         lane = Lane(path)
         for n in range(2):
             lane.run(batches[n], n)
-        lane.learning[0].log.ask(Command("c1", "0"))
+        lane.learning[0].log.commands.ask(Command("c1", "0"))
         if step is not None:
             lane.crash(batches[2], 2, step)
         lane.run(batches[2], 2)
         meta = lane.learning[0].log.get(2).meta
         assert (meta.base, meta.command, meta.total, meta.version) == (0, "c1", 40, "2")
-        assert lane.learning[0].log.asked() is None
+        assert lane.learning[0].log.commands.waiting() is None
         lane.run(batches[3], 3)
         assert lane.learning[0].log.get(3).meta.base == 2, "once"
         return lane.content()

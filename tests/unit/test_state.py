@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from streaming.errors import StateError
-from streaming.learning.state_log import KEPT_WHOLE, Command, Meta, Snapshot, StateLog, keeps
+from streaming.learning.commands import Command
+from streaming.learning.state_log import KEPT_WHOLE, Meta, Snapshot, StateLog, keeps
 from streaming.runtime.files import LocalFolder
 
 START = Snapshot(Meta(-1, None), {})
@@ -120,7 +121,7 @@ def test_newest_and_batches(log: StateLog) -> None:
     assert same(log.newest() or state(0), START)
     for n in (9, 10, 11, 100):
         log.add(n, state(n))
-    log.ask(Command("c", None))
+    log.commands.ask(Command("c", None))
     assert log.batches() == [9, 10, 11, 100]
     assert same(log.newest() or START, state(100))
 
@@ -192,24 +193,11 @@ def test_thin_deletes_just_what_keeps_says(log: StateLog) -> None:
     log.begin(0, START)
     for n in range(300):
         log.folder.replace(f"{n:010d}.npz", b"")
-    log.ask(Command("c", None))
+    log.commands.ask(Command("c", None))
     log.thin(299)
     assert log.batches() == [n for n in range(300) if keeps(n, 299)]
     assert 150 <= len(log.batches()) <= 200
-    assert log.asked() is not None
+    assert log.commands.waiting() is not None
     assert "start.npz" in log.folder.names()
     log.thin(299)
     assert 299 in log.batches()
-
-
-def test_a_command_waits_until_it_is_done_or_replaced(log: StateLog) -> None:
-    assert log.asked() is None
-    one, two = Command("1", "17"), Command("2", None)
-    log.ask(one)
-    assert log.asked() == one
-    log.ask(two)
-    log.done(one)
-    assert log.asked() == two, "a command that came while another was carried out is not forgotten"
-    log.done(two)
-    log.done(two)
-    assert log.asked() is None

@@ -17,8 +17,7 @@ from streaming.config.load import Config
 from streaming.errors import ModelError, StreamingError
 from streaming.lanes import score
 from streaming.learning import versions
-from streaming.learning.state_log import Snapshot
-from streaming.learning.teach import WARM
+from streaming.learning.state_log import WARM, Snapshot
 from streaming.models import provenance
 from streaming.models.base import Model
 from streaming.proof.lineage import topics
