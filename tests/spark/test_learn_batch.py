@@ -222,3 +222,42 @@ def test_a_rollback_that_dies_anywhere_is_carried_out_once(batches: list[DataFra
     quiet = run(tmp_path / "quiet", None)
     for step in ("summarized", "added odds"):
         assert run(tmp_path / step, step) == quiet
+
+
+@pytest.mark.parametrize("step", ["looked up", "added odds", "published"])
+def test_a_command_confirmed_while_a_batch_is_under_way_is_not_undone_by_it(batches: list[DataFrame], tmp_path: Path, step: str) -> None:
+    lane = Lane(tmp_path)
+    for n in range(2):
+        lane.run(batches[n], n)
+    odds = lane.learning[0]
+
+    def ask(reached: str) -> None:
+        if reached == step:
+            odds.log.commands.ask(Command("c1", "0"))
+            (answer,) = lane.publisher.carry_out()
+            assert answer.version == "0", "the job's word"
+            assert weights_file.read(lane.folder)["odds"][0] == "0", "and it is true"
+
+    lane.run(batches[2], 2, ask)
+    assert weights_file.read(lane.folder)["odds"][0] == "0", "the batch that was under way leaves the command in force"
+    assert weights_file.read(lane.folder)["line"][0] == "2", "the other learner goes on"
+    Publisher(lane.learning, lane.folder, "t").start()  # a crash and a restart before the next label
+    assert weights_file.read(lane.folder)["odds"][0] == "0"
+    lane.run(batches[3], 3)
+    assert odds.log.get(3).meta.base == 0, "learning goes on from there"
+    assert weights_file.read(lane.folder)["odds"][0] == "3"
+
+
+def test_of_two_commands_the_later_one_is_in_force_and_both_are_answered(batches: list[DataFrame], tmp_path: Path) -> None:
+    lane = Lane(tmp_path)
+    for n in range(3):
+        lane.run(batches[n], n)
+    commands = lane.learning[0].log.commands
+    for command in (Command("c1", "0"), Command("c2", "1"), Command("c3", "999")):
+        commands.ask(command)
+        lane.publisher.carry_out()
+    answers = [commands.answer_to(name) for name in ("c1", "c2", "c3")]
+    assert [answer.version for answer in answers if answer is not None] == ["0", "1", None]
+    assert answers[2] is not None
+    assert "no version '999'" in str(answers[2].refused)
+    assert weights_file.read(lane.folder)["odds"][0] == "1", "a command that was refused changes nothing"
