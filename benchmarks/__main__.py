@@ -7,7 +7,7 @@ import runpy
 import sys
 from pathlib import Path
 
-_NAMES = ("latency", "drain", "labels", "memory", "learners", "stores", "rest", "batch", "formats")
+_NAMES = ("latency", "drain", "labels", "memory", "learners", "stores", "rest", "batch", "formats", "drift")
 #: What runs when nobody names one: the two that are over in a few minutes.
 _DEFAULT = ("latency", "drain")
 
