@@ -170,4 +170,4 @@ def expected(scores: Floats, worth: Floats) -> list[Measure]:
 def _middles() -> Floats:
     """The probability in the middle of each cell."""
     borders = np.asarray([0.0, *PROBABILITY_EDGES, 1.0])
-    return (borders[1:] + borders[:-1]) / 2
+    return np.asarray((borders[1:] + borders[:-1]) / 2)
