@@ -130,9 +130,8 @@ class Scored:
 
 
 def _swap(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(
-        payment_method=table["payment_method"].replace({"Electronic check": "Mailed check", "Mailed check": "Electronic check"})
-    )
+    other = {"Fiber optic": "No", "No": "Fiber optic", "DSL": "DSL"}
+    return table.assign(internet_service=table["internet_service"].map(other))
 
 
 def _nulls(table: pd.DataFrame) -> pd.DataFrame:
