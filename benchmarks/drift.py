@@ -1,4 +1,4 @@
-"""Does the monitor cry wolf, and does it see the wolf? Quiet windows and planted drifts, with a table for docs/monitoring.md.
+"""Does the monitor cry wolf, and does it see the wolf? Quiet windows and planted drifts, with a table for the documentation.
 
     python -m benchmarks.drift [--peer PYTHON]
 
