@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -51,6 +52,9 @@ def test_versions_change_under_load_and_every_answer_belongs_to_the_version_it_n
             thread.start()
         try:
             for version in range(2, 9):
+                answered = sum(map(len, seen))  # each version has answered somebody before the next one comes
+                while sum(map(len, seen)) == answered and not failures:
+                    time.sleep(0.001)
                 source.put(str(version), -float(version))
                 assert client.post(RELOAD).json() == {"model": "churn", "model_version": str(version), "changed": True}
         finally:
