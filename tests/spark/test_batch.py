@@ -118,7 +118,10 @@ def test_every_format_gives_the_same_answers(spark: SparkSession, config: cfg.Co
         for r in PipelineModel.load(config.model.uri).transform(good).collect()
     }
     got = answers(found)
-    assert {key: got[key] for key in expected} == expected
+    assert {key: got[key][0] for key in expected} == {key: label for key, (label, _) in expected.items()}
+    # A folded pipeline may differ from Spark's own stages in the last bits, never in a label.
+    for key, (_, probability) in expected.items():
+        assert got[key][1] == pytest.approx(probability, rel=0, abs=1e-9)
 
 
 def test_a_csv_line_that_does_not_fit_the_header_is_rejected_as_it_came(spark: SparkSession, config: cfg.Config, tmp_path: Path) -> None:
