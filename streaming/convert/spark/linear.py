@@ -11,6 +11,7 @@ from onnx import TensorProto
 
 from streaming.convert.converted import Linear
 from streaming.convert.spark.graph import CannotConvert, Graph, Value
+from streaming.models.spark.fold.linear import family_and_link
 from streaming.models.spark.metadata import Stage
 
 
@@ -110,7 +111,7 @@ _GREATEST: Final = float(np.finfo(np.float64).max)
 def generalized_linear_regression(graph: Graph, stage: Stage, fitted: Any) -> Answer:
     """The inverse of the link at intercept + coefficients . features (+ offset), brought into the range of the family."""
     features = features_of(graph, stage, fitted.numFeatures)
-    family, link, power = _family(fitted)
+    family, link, power = family_and_link(fitted)
     eta = graph.add("Add", product(graph, features.tensor, fitted.coefficients), graph.const([[float(fitted.intercept)]]))
     offset = stage.params.get("offsetCol")
     if offset:
@@ -122,19 +123,6 @@ def generalized_linear_regression(graph: Graph, stage: Stage, fitted: Any) -> An
     if mean is None:
         raise CannotConvert(f"the link {link!r} needs a function that ONNX runtimes do not have in double precision")
     return Answer(_into_range(graph, family, mean), None, features, None if offset else _linear(link, fitted, features))
-
-
-def _family(fitted: Any) -> tuple[str, str, float]:
-    """Family, link and the power of the link, as Spark's FamilyAndLink makes them of the parameters."""
-    family = str(fitted.getFamily()).lower()
-    if family != "tweedie":
-        default = {"gaussian": "identity", "binomial": "logit", "poisson": "log", "gamma": "inverse"}[family]
-        return family, str(fitted.getLink()).lower() if fitted.isDefined("link") else default, 1.0
-    variance = float(fitted.getVariancePower())
-    known = {0.0: "gaussian", 1.0: "poisson", 2.0: "gamma"}
-    power = float(fitted.getLinkPower()) if fitted.isDefined("linkPower") else 1.0 - variance
-    names = {0.0: "log", 1.0: "identity", -1.0: "inverse", 0.5: "sqrt"}
-    return known.get(variance, family), names.get(power, "power"), power
 
 
 def _one_minus_exp(graph: Graph, eta: str) -> str:
