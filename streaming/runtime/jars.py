@@ -48,7 +48,7 @@ def resolve_all(confs: Sequence[Conf] = CONFS) -> dict[Conf, list[Path]]:
     descriptor = conf_file("jars.xml")
     folder = _cache_folder(descriptor)
     if any(_complete(folder / conf) is None for conf in confs):
-        with _lock(_user_cache() / "ivy.lock"):
+        with _lock(user_cache() / "ivy.lock"):
             missing = [conf for conf in confs if _complete(folder / conf) is None]
             if missing:
                 _fetch(missing, descriptor, folder)
@@ -66,7 +66,8 @@ def conf_file(name: str) -> Path:
     )
 
 
-def _user_cache() -> Path:
+def user_cache() -> Path:
+    """Where this user's copies of what can be made or fetched again are kept, over all checkouts."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streaming-scoring"
 
 
@@ -74,7 +75,7 @@ def _cache_folder(descriptor: Path) -> Path:
     """One folder per content of jars.xml, so that a changed pin can never meet yesterday's jars."""
     version = hashlib.sha256(descriptor.read_bytes()).hexdigest()[:16]
     checkout = descriptor.parent.parent == _PACKAGE.parent
-    return (_PACKAGE.parent / ".cache" if checkout else _user_cache()) / "jars" / version
+    return (_PACKAGE.parent / ".cache" if checkout else user_cache()) / "jars" / version
 
 
 def _complete(folder: Path) -> list[Path] | None:
@@ -108,7 +109,7 @@ def _fetch(confs: Sequence[Conf], descriptor: Path, folder: Path) -> None:
 
 
 def _run_ivy(confs: Sequence[Conf], descriptor: Path, target: Path) -> None:
-    command = [str(java.java_command()), "-jar", str(_ivy_jar()), "-ivy", str(descriptor), "-cache", str(_user_cache() / "ivy")]
+    command = [str(java.java_command()), "-jar", str(_ivy_jar()), "-ivy", str(descriptor), "-cache", str(user_cache() / "ivy")]
     command += ["-confs", *confs, "-retrieve", f"{target}/[conf]/[artifact]-[revision].[ext]"]
     if settings := os.environ.get(_SETTINGS_VARIABLE):
         command += ["-settings", settings]

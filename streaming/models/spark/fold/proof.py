@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from streaming.models.spark.fold.folded import Folded, fold, types_of
 from streaming.models.spark.fold.state import CannotFold
 from streaming.models.spark.guard import quoted
 from streaming.models.spark.known import known_labels
+from streaming.runtime.jars import user_cache
 from streaming.scorers import rows
 from streaming.scorers.base import Kind
 
@@ -154,7 +154,7 @@ def _close(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> bool:
 
 
 def _folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streaming" / "folded"
+    return user_cache() / "folded"
 
 
 def _remembered(said: str) -> bool:
