@@ -135,8 +135,8 @@ def _traffic(
     sent, seen, stop = Sent(), Seen(), threading.Event()
     producer = KafkaProducer(bootstrap_servers=servers, linger_ms=0)
     topics = Topics(config.events.topic, config.labels.topic)
-    read = [topic for role, topic in config.topics().items() if role in {"predictions", "shadow", "rejected"}]
-    consumer = KafkaConsumer(*read, bootstrap_servers=servers, auto_offset_reset="earliest", enable_auto_commit=False)
+    answers = {role: topic for role, topic in config.topics().items() if role in {"predictions", "shadow", "rejected"}}
+    consumer = KafkaConsumer(*answers.values(), bootstrap_servers=servers, auto_offset_reset="earliest", enable_auto_commit=False)
     drift_at = _WARM_UP + rate * seconds // 2
     stream = churn.stream(
         _SEED + 1, start=datetime.now(UTC), regime_at=lambda i: churn.AFTER if i >= drift_at else churn.BEFORE, late=_LATE
@@ -149,7 +149,7 @@ def _traffic(
         thread.start()
         return thread
 
-    settings = {"champion": read[0], "rejected": read[2], "seen": seen, "stop": stop}
+    settings = {"champion": answers["predictions"], "rejected": answers["rejected"], "seen": seen, "stop": stop}
     watching = threading.Thread(target=watch, args=(consumer,), kwargs=settings)
     watching.start()
     making: threading.Thread | None = None
