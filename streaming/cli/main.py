@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import logging
 import signal
 import sys
@@ -363,13 +364,16 @@ for command in (batch, api, convert, package, parity, explain_prediction):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; a StreamingError becomes one readable message and its exit code, never a stack trace."""
+    secrets.install_hooks()
     try:
         code: Any = cli.main(args=list(argv) if argv is not None else None, prog_name="streaming", standalone_mode=False)
     except StreamingError as error:
         click.echo(secrets.redact(f"error: {error}"), err=True)
         code = error.exit_code
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(secrets.redact(shown.getvalue()), err=True, nl=False)
         code = error.exit_code
     except click.Abort:
         code = 130

@@ -64,12 +64,9 @@ _PUBLIC: Final = frozenset(
         "shadow_topic",
         "name",
         "version",
-        "uri",
         "path",
         "table",
-        "state",
         "master",
-        "data",
         "kind",
         "mode",
         "trigger",
@@ -79,24 +76,31 @@ _PUBLIC: Final = frozenset(
 )
 
 
+#: A number or a flag as the whole value of an option is a setting: masked, it would take half of every log line with it.
+_SETTING: Final = re.compile(r"\d{1,6}|true|false", re.IGNORECASE)
+
+
 def interpolate(value: Any, source: str, path: tuple[str, ...]) -> Any:
-    """Replace `${env:VAR}` in every string below `value`, and remember what was put in as a secret."""
+    """Replace `${env:VAR}` in every string below `value`, and remember what was put in, and passwords written down, as secrets."""
     if isinstance(value, dict):
         return {key: interpolate(child, source, (*path, str(key))) for key, child in value.items()}
     if isinstance(value, list):
         return [interpolate(child, source, (*path, str(i))) for i, child in enumerate(value)]
     if not isinstance(value, str):
         return value
+    name = path[-1] if path else ""
 
     def substitute(match: re.Match[str]) -> str:
-        value = os.environ.get(match[1])
-        if value is None:
+        given = os.environ.get(match[1])
+        if given is None:
             raise ConfigError(f"{source}: {'.'.join(path)}: the environment variable {match[1]} is not set; export it before the start")
-        if path[-1] not in _PUBLIC:
-            secrets.remember(value)
-        return value
+        if name not in _PUBLIC and not (match[0] == value and _SETTING.fullmatch(given) and not secrets.is_secret_name(name)):
+            secrets.remember(given)
+        return given
 
-    return _ENV.sub(substitute, value)
+    whole = _ENV.sub(substitute, value)
+    secrets.remember_literal(name, whole)
+    return whole
 
 
 def is_loopback(host: str) -> bool:

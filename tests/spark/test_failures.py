@@ -45,7 +45,7 @@ def test_the_class_of_the_deepest_cause_decides(spark: SparkSession, name: str, 
 
 
 def test_a_query_that_just_stopped(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secrets, "_known", set())
+    monkeypatch.setattr(secrets, "_process", secrets.Redactor())
     error = explain("store", died(spark, None))
     assert type(error) is LaneDied
     assert "stopped without an error" in str(error)

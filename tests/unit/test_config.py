@@ -177,7 +177,7 @@ def test_what_is_no_duration(text: str) -> None:
 
 
 def test_the_environment_is_put_in_everywhere_and_kept_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secrets, "_known", set())
+    monkeypatch.setattr(secrets, "_process", secrets.Redactor())
     monkeypatch.setenv("T_PASSWORD", "hunter2-secret")
     monkeypatch.setenv("T_HOST", "broker.example")
     given = tree("kafka.options", {"sasl.jaas.config": 'x "${env:T_PASSWORD}" ${env:T_PASSWORD}'})
@@ -193,7 +193,7 @@ def test_the_environment_is_put_in_everywhere_and_kept_secret(monkeypatch: pytes
 
 
 def test_an_address_from_the_environment_stays_readable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secrets, "_known", set())
+    monkeypatch.setattr(secrets, "_process", secrets.Redactor())
     monkeypatch.setenv("T_HOST", "broker.example")
     config.parse(tree("kafka.bootstrap_servers", "${env:T_HOST}"))
     assert secrets.redact("broker.example") == "broker.example"
