@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from streaming.api.dataplane import failure, finite
 from streaming.api.instances import columns
 from streaming.api.served import Explains, Served
-from streaming.scorers.base import Kind, Scores
+from streaming.scorers.base import ColumnKind, Scores
 
 #: What stands for "left out" when the model cannot score a null.
-_EMPTY: Final[dict[Kind, object]] = {"number": 0.0, "text": ""}
+_EMPTY: Final[dict[ColumnKind, object]] = {"number": 0.0, "text": ""}
 #: Log-odds are taken of probabilities this far from 0 and 1: beyond, a double has no digits left to tell.
 _EDGE: Final = 1e-12
 

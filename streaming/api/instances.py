@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.scorers.base import Kind
+from streaming.scorers.base import ColumnKind
 from streaming.scorers.columns import text
 
 #: More than this many problems help nobody.
@@ -51,7 +51,7 @@ def parse(body: bytes) -> Any:
         raise Unreadable("the body is nested too deeply") from None
 
 
-def problems(rows: Sequence[object], inputs: Mapping[str, Kind]) -> list[Problem]:
+def problems(rows: Sequence[object], inputs: Mapping[str, ColumnKind]) -> list[Problem]:
     """What keeps these rows from becoming columns: at most MOST_PROBLEMS of them, then one that says there are more.
 
     Looking ends there: a body of nothing but mistakes costs no more than one with a few.
@@ -62,7 +62,7 @@ def problems(rows: Sequence[object], inputs: Mapping[str, Kind]) -> list[Problem
     return listed or _ragged(rows, inputs)
 
 
-def _each_problem(rows: Sequence[object], inputs: Mapping[str, Kind]) -> Iterator[Problem]:
+def _each_problem(rows: Sequence[object], inputs: Mapping[str, ColumnKind]) -> Iterator[Problem]:
     reads = ", ".join(inputs)
     for i, row in enumerate(rows):
         if not isinstance(row, dict):
@@ -76,7 +76,7 @@ def _each_problem(rows: Sequence[object], inputs: Mapping[str, Kind]) -> Iterato
                 yield Problem(i, field, error)
 
 
-def columns(rows: Sequence[Mapping[str, Any]], inputs: Mapping[str, Kind]) -> dict[str, NDArray[Any]]:
+def columns(rows: Sequence[Mapping[str, Any]], inputs: Mapping[str, ColumnKind]) -> dict[str, NDArray[Any]]:
     """The rows, which have no problems, as one array per input. A field that is missing is null."""
     made: dict[str, NDArray[Any]] = {}
     for name, kind in inputs.items():
@@ -110,7 +110,7 @@ def name_of(value: object) -> str:
             return "an object"
 
 
-def _misfit(value: object, kind: Kind) -> str | None:
+def _misfit(value: object, kind: ColumnKind) -> str | None:
     """Why a value that is not null is not of this kind, or None."""
     if kind == "text":
         if not isinstance(value, str):
@@ -134,7 +134,7 @@ def _not_a_number(value: object) -> str | None:
         return "expected a number that a double can hold, got a greater one"
 
 
-def _ragged(rows: Sequence[Any], inputs: Mapping[str, Kind]) -> list[Problem]:
+def _ragged(rows: Sequence[Any], inputs: Mapping[str, ColumnKind]) -> list[Problem]:
     """Vectors of one request that differ in length: they cannot be one column."""
     ragged = []
     for name in (name for name, kind in inputs.items() if kind == "vector"):

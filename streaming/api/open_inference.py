@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from streaming.api.instances import Problem, name_of, problems
 from streaming.api.served import Served
-from streaming.scorers.base import Kind, Scores
+from streaming.scorers.base import ColumnKind, Scores
 
 _INTEGERS: Final = {"INT32": 31, "INT64": 63}
 _FLOATS: Final = ("FP32", "FP64")
-_TAKES: Final[dict[Kind, tuple[str, ...]]] = {
+_TAKES: Final[dict[ColumnKind, tuple[str, ...]]] = {
     "number": ("FP64", "FP32", "INT64", "INT32", "BOOL"),
     "vector": ("FP64", "FP32", "INT64", "INT32"),
     "text": ("BYTES",),
@@ -45,7 +45,7 @@ def metadata(served: Served) -> dict[str, object]:
     return {"name": served.name, "versions": [served.version], "platform": "streaming", "inputs": inputs, "outputs": outputs}
 
 
-def rows(request: Any, inputs: Mapping[str, Kind], *, most: int) -> list[dict[str, Any]]:
+def rows(request: Any, inputs: Mapping[str, ColumnKind], *, most: int) -> list[dict[str, Any]]:
     """The rows of a request, fit for :func:`streaming.api.instances.columns`. Refused when anything does not fit."""
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
         raise Refused('expected an object with "inputs", an array of tensors')
@@ -107,7 +107,7 @@ def _nullable(values: NDArray[np.float64]) -> list[float | None]:
     return [value if math.isfinite(value) else None for value in values.tolist()]
 
 
-def _column(tensor: Any, inputs: Mapping[str, Kind], most: int) -> tuple[str, list[Any]]:
+def _column(tensor: Any, inputs: Mapping[str, ColumnKind], most: int) -> tuple[str, list[Any]]:
     """The name of a tensor and its n values (for a vector, n lists)."""
     if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
         raise Refused("inputs: expected objects with name, shape, datatype and data")
@@ -134,7 +134,7 @@ def _column(tensor: Any, inputs: Mapping[str, Kind], most: int) -> tuple[str, li
     return name, [values[i * width : (i + 1) * width] for i in range(n)] if kind == "vector" else values
 
 
-def _shape(name: str, kind: Kind, shape: Any) -> tuple[int, int]:
+def _shape(name: str, kind: ColumnKind, shape: Any) -> tuple[int, int]:
     """Rows and values per row."""
     good = isinstance(shape, list) and all(isinstance(d, int) and not isinstance(d, bool) and 0 <= d < 2**31 for d in shape)
     if good and kind == "vector" and len(shape) == 2:

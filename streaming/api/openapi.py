@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from streaming.api.served import Models
-from streaming.scorers.base import Kind
+from streaming.scorers.base import ColumnKind
 
 Schema = dict[str, Any]
 
@@ -13,7 +13,7 @@ _TEXT: Final[Schema] = {"type": "string"}
 _NUMBER: Final[Schema] = {"type": "number"}
 _NULLABLE_NUMBER: Final[Schema] = {"type": ["number", "null"]}
 _SHARES: Final[Schema] = {"type": ["array", "null"], "items": _NUMBER}
-_VALUES: Final[dict[Kind, Schema]] = {
+_VALUES: Final[dict[ColumnKind, Schema]] = {
     "number": _NULLABLE_NUMBER,
     "text": {"type": ["string", "null"]},
     "vector": {"type": ["array", "null"], "items": _NUMBER},
@@ -108,7 +108,7 @@ def _row(models: Models) -> tuple[Schema, dict[str, object]]:
     """The schema of a row of the first model, and an example of one. Only a hint: other models read other fields."""
     served = models.all()[0]
     fields: Schema = {name: _VALUES[kind] for name, kind in served.inputs.items()}
-    start: dict[Kind, object] = {"number": 0.0, "text": None, "vector": [0.0]}
+    start: dict[ColumnKind, object] = {"number": 0.0, "text": None, "vector": [0.0]}
     example = {
         name: served.example.get(name, next(iter(served.categories.get(name, ())), start[kind])) for name, kind in served.inputs.items()
     }
@@ -138,7 +138,7 @@ def explain(models: Models) -> dict[str, Any]:
 def infer(models: Models) -> dict[str, Any]:
     """POST infer."""
     served, (_, example) = models.all()[0], _row(models)
-    takes: dict[Kind, str] = {"number": "FP64", "text": "BYTES", "vector": "FP64"}
+    takes: dict[ColumnKind, str] = {"number": "FP64", "text": "BYTES", "vector": "FP64"}
     tensors = []
     for name, kind in served.inputs.items():
         value = example[name]

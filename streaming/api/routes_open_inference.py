@@ -16,7 +16,7 @@ from streaming.api.metrics import Metrics
 from streaming.api.replies import Refusal, reply
 from streaming.api.served import Models, Served
 from streaming.config.sections import Api
-from streaming.scorers.base import Kind
+from streaming.scorers.base import ColumnKind
 
 
 def router(models: Models, settings: Api, metrics: Metrics) -> APIRouter:
@@ -81,7 +81,7 @@ def router(models: Models, settings: Api, metrics: Metrics) -> APIRouter:
     return routes
 
 
-def _rows(content: bytes, inputs: Mapping[str, Kind], most: int) -> tuple[Any, list[dict[str, Any]]]:
+def _rows(content: bytes, inputs: Mapping[str, ColumnKind], most: int) -> tuple[Any, list[dict[str, Any]]]:
     tree = request_body.parsed(content)
     try:
         return tree, open_inference.rows(tree, inputs, most=most)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streaming import secrets
 from streaming.api import instances
 from streaming.errors import ModelError, StreamingError
-from streaming.scorers.base import Columns, Kind, Scorer
+from streaming.scorers.base import ColumnKind, Columns, Scorer
 
 log: Final = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Served:
     name: str
     version: str
     scorer: Scorer
-    inputs: Mapping[str, Kind]
+    inputs: Mapping[str, ColumnKind]
     #: Input -> the categories the model was trained on, where they are known.
     categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
     #: What the probability is the probability of.

@@ -13,7 +13,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlparse
 from uuid import uuid4
 
 from streaming import adapters, secrets
@@ -21,17 +20,11 @@ from streaming import config as cfg
 from streaming.api.served import Served
 from streaming.config.sections import Api, SavedModel
 from streaming.errors import ConfigError, ModelError
+from streaming.runtime.files import is_local, local_path
 from streaming.scorers import files
 from streaming.scorers.base import Scorer
 
 log: Final = logging.getLogger(__name__)
-
-#: model format -> (module that opens it without Spark, extra that installs what it needs)
-SCORERS: Final = {
-    "spark": ("streaming.scorers.onnx", "onnx"),
-    "onnx": ("streaming.scorers.onnx", "onnx"),
-    "sklearn": ("streaming.scorers.sklearn", "sklearn"),
-}
 
 
 @dataclass(frozen=True)
@@ -66,24 +59,20 @@ class ConfigSource:
 
 def open_scorer(section: SavedModel, settings: Api, *, source: Path) -> tuple[Scorer, str | None]:
     """The scorer of the model, and the sha256 of its files where it is known. StreamingError says what is missing or wrong."""
-    if section.format not in SCORERS:
-        raise ModelError(f"model.format: {section.format} cannot be served without Spark; formats that can: {', '.join(SCORERS)}")
-    module = adapters.load(section.format, SCORERS)
-    if section.format == "sklearn":
-        found = files.read(section.uri).verified(section.sha256)
-        scorer: Scorer = module.open_sklearn(found, trust=section.trust, allow=section.allow_classes)
-        return scorer, found.sha256
-    if section.format == "onnx":
-        return module.open_onnx(section.uri, sha256=section.sha256), files.read(section.uri).sha256
+    if adapters.FORMATS[section.format].scorer:
+        package = files.read(section.uri)
+        scorer: Scorer = adapters.scorer_of(section.format).open_scorer(package, section)
+        return scorer, package.sha256
     if settings.package is not None:
-        return module.open_onnx(settings.package), files.read(settings.package).sha256
+        package = files.read(settings.package)
+        return adapters.scorer_of("onnx").open_package(package), package.sha256
     sha256 = fingerprint(section)
-    return module.open_onnx(str(packaged(section, Path(settings.cache), source=source))), sha256
+    return adapters.scorer_of("onnx").open_onnx(packaged(section, Path(settings.cache), source=source)), sha256
 
 
 def fingerprint(section: SavedModel) -> str | None:
     """The sha256 of the model's files: computed when they are on this machine, else as the configuration pins it."""
-    if not _is_local(section.uri):
+    if not is_local(section.uri):
         return section.sha256
     return files.read(section.uri).verified(section.sha256).sha256
 
@@ -117,15 +106,7 @@ def _watched(config: cfg.Config) -> Path:
     settings = config.api
     if settings.package is not None:
         return Path(settings.package)
-    return _local_path(config.model.uri) if _is_local(config.model.uri) else Path()
-
-
-def _is_local(uri: str) -> bool:
-    return urlparse(uri).scheme in {"", "file"}
-
-
-def _local_path(uri: str) -> Path:
-    return Path(unquote(urlparse(uri).path)) if urlparse(uri).scheme else Path(uri)
+    return local_path(config.model.uri) if is_local(config.model.uri) else Path()
 
 
 def _stats(path: Path) -> str:

@@ -42,7 +42,7 @@ _OUTCOME: Final = "outcome"
 
 
 @dataclass(frozen=True)
-class Report:
+class BatchReport:
     """What became of the rows. `resumed`: chunks that an earlier, unfinished run had written."""
 
     rows: int
@@ -91,14 +91,14 @@ def run(
     *,
     output_format: OutputFormat = "parquet",
     overwrite: bool = False,
-) -> Report:
+) -> BatchReport:
     """Score all of `source` into the folder `output`; returns when it is complete there.
 
     ConfigError when the input does not fit, or `output` is taken;
     StateError when an unfinished run of another input stands in the way.
     """
     schema = event_schema(spark, config.events)
-    model = cast(Model, adapters.load(config.model.format, adapters.MODELS).load(config.model, spark))
+    model = cast(Model, adapters.model_of(config.model.format).load(config.model, spark))
     wrong = mismatches(model.inputs(), event_columns(schema, config.events))
     if wrong:
         raise ConfigError(f"events.schema does not fit the model: {'; '.join(wrong)}")
@@ -122,7 +122,7 @@ def run(
         counts.append(json.loads(found))
     _move(spark, partial.uri, output)
     predicted, rejected = (sum(one[name] for one in counts) for name in ("predicted", "rejected"))
-    return Report(predicted + rejected, predicted, rejected, len(chunks), resumed)
+    return BatchReport(predicted + rejected, predicted, rejected, len(chunks), resumed)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, FloatType, IntegralType, StringType, StructField, StructType
 
 from streaming.models.base import OUTPUTS, Model
+from streaming.models.columns import quoted
 
 _TYPES: Final = {
     "prediction": DoubleType(),
@@ -56,7 +57,7 @@ def check_keeps_every_row_and_column(model: Model, events: DataFrame) -> None:
     """The event's columns come first, with their values, and every row is there once."""
     scored = model.transform(events)
     assert scored.columns == [*events.columns, *OUTPUTS], f"columns {scored.columns}"
-    assert _bag(scored.select(*map(_quoted, events.columns)).collect()) == _bag(events.collect()), "rows are lost, changed or doubled"
+    assert _bag(scored.select(*map(quoted, events.columns)).collect()) == _bag(events.collect()), "rows are lost, changed or doubled"
 
 
 def check_outputs_have_their_types(model: Model, events: DataFrame) -> None:
@@ -125,7 +126,7 @@ def check_one_row_is_scored_as_in_a_batch(model: Model, events: DataFrame) -> No
 def check_says_what_it_reads(model: Model, events: DataFrame) -> None:
     """`inputs` names columns of the events; the other columns do not matter."""
     names = _inputs(model, events)
-    only = events.select(*map(_quoted, names))
+    only = events.select(*map(quoted, names))
     outputs = [F.col(name) for name in OUTPUTS]
     got, expected = model.transform(only).select(*outputs).collect(), model.transform(events).select(*outputs).collect()
     assert _bag(got) == _bag(expected), "columns beside the inputs matter"
@@ -172,10 +173,6 @@ def _odd_values(column: StructField) -> list[Any]:
     if isinstance(kind, IntegralType):
         return [-1, 0, 127]
     return [[], [None], [math.nan], [1.0] * 1_000] if kind == ArrayType(DoubleType()) else []
-
-
-def _quoted(name: str) -> Any:
-    return F.col("`" + name.replace("`", "``") + "`")
 
 
 MODEL_CHECKS: Final = (

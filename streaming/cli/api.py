@@ -17,4 +17,4 @@ def api(config: Path) -> None:
     REST under /v1, the Open Inference Protocol under /v2, the page at /, the API's description at /docs. No Spark while
     it answers. A new version of the model is taken up while it runs; SIGTERM and Ctrl-C stop it cleanly.
     """
-    adapters.load("api", {"api": ("streaming.api.server", "api")}).serve(config)
+    adapters.load("api", adapters.PARTS).serve(config)

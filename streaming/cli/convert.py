@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _MODEL = click.argument("model")
-_FORMAT = click.option("--format", "kind", type=click.Choice(["spark", "sklearn", "onnx"]), default="spark", show_default=True)
+_FORMAT = click.option("--format", "kind", type=click.Choice(adapters.portable()), default="spark", show_default=True)
 _SHA256 = click.option("--sha256", default=None, help="Expected sha256 of the model's files.")
 _TRUST = click.option(
     "--trust", is_flag=True, help="Open a pickle, which runs whatever code it holds. Only for files whose origin you trust."
@@ -43,7 +43,7 @@ def convert(model: str, target: str, out: Path, kind: str, data: Path | None, sh
     """
     with _opened(model, kind=kind, sha256=sha256, trust=trust) as (section, spark):
         if target == "pmml":
-            pmml = adapters.load("pmml", {"pmml": ("streaming.convert.pmml", "convert-pmml")})
+            pmml = adapters.load("to pmml", adapters.PARTS)
             click.echo(pmml.write(section, spark, out, rows=_table(data)))
             return
         package = _module()
@@ -76,7 +76,7 @@ def package(model: str, out: Path, kind: str, name: str, version: str, data: Pat
 
 
 def _module() -> Any:
-    return adapters.load("package", {"package": ("streaming.convert.package", "convert")})
+    return adapters.load("package", adapters.PARTS)
 
 
 def _say(made: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from streaming.scorers.base import Kind
+from streaming.scorers.base import ColumnKind
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Converted:
     """A model with the outputs prediction (n,), and where they exist probability (n, classes), features (n, d), failed (n,)."""
 
     model: onnx.ModelProto = field(repr=False)
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, ColumnKind]
     #: The length of each vector input.
     sizes: Mapping[str, int]
     #: The types of the event's columns as far as they are known: lower case name -> Spark's type.

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
+from streaming.config.sections import SavedModel
 from streaming.convert.converted import Converted
+from streaming.convert.original import Original
 from streaming.errors import ModelError
-from streaming.scorers.onnx import OnnxScorer, PackageScorer
+from streaming.scorers import compare, files
+from streaming.scorers.onnx import OnnxScorer, PackageScorer, onnx_file, open_scorer
 from streaming.scorers.onnx_tensors import Input
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 _NULL_TEXT: Final = "\ue000null"
 _INNER: Final = "inner_"
@@ -21,9 +26,17 @@ _ML: Final = "ai.onnx.ml"
 _OLDEST: Final = {"ai.onnx": 13, _ML: 2}
 
 
-def content(path: Path) -> bytes:
-    """The bytes of the one .onnx file at or in `path`."""
-    return (path if path.is_file() else next(iter(sorted(path.glob("*.onnx"))))).read_bytes()
+def original(section: SavedModel, spark: SparkSession | None) -> Original:
+    """The model of `section`, ready to be converted. ModelError when it cannot be opened."""
+    model = onnx_file(files.read(section.uri))
+    (content,) = model.files.values()
+    scorer = open_scorer(model, section)
+    return Original(
+        convert=lambda: convert(scorer, content),
+        score=lambda columns, converted: scorer.score(columns),
+        sha256=model.sha256,
+        tolerance=compare.TOLERANCE,
+    )
 
 
 class _Wrap:

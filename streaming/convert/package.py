@@ -13,8 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from streaming import adapters
 from streaming.config.sections import SavedModel
-from streaming.convert import original as load
 from streaming.convert.converted import Converted
 from streaming.convert.original import Original
 from streaming.errors import ModelError
@@ -39,7 +39,7 @@ class Portable:
     content: bytes
     manifest: Mapping[str, Any]
     #: Generated rows first, then those of the user.
-    reports: Sequence[compare.Report]
+    reports: Sequence[compare.Agreement]
 
 
 def build(section: SavedModel, spark: SparkSession | None, out: str | Path) -> Path:
@@ -53,7 +53,7 @@ def build(section: SavedModel, spark: SparkSession | None, out: str | Path) -> P
 
 def make(section: SavedModel, spark: SparkSession | None, *, data: pa.Table | None = None, n_rows: int = compare.ROWS) -> Portable:
     """Convert the model and prove it on `n_rows` generated rows and on those of `data`. ModelError when it cannot be, or is not, equal."""
-    original = load.original(section, spark)
+    original: Original = adapters.original_of(section.format).original(section, spark)
     converted = original.convert()
     bare = converted.model.SerializeToString()
     described = {
@@ -82,7 +82,7 @@ def make(section: SavedModel, spark: SparkSession | None, *, data: pa.Table | No
     return Portable(content, {**described, "sha256": hashlib.sha256(content).hexdigest()}, reports)
 
 
-def _proven(section: SavedModel, original: Original, converted: Converted, scorer: standalone.Scorer, asked: Columns) -> compare.Report:
+def _proven(section: SavedModel, original: Original, converted: Converted, scorer: standalone.Scorer, asked: Columns) -> compare.Agreement:
     answers = scorer.score(asked)
     portable = Scores(answers.prediction, answers.probability, answers.error)
     found = compare.compare(original.score(asked, converted), portable, classes=converted.is_classifier, tolerance=original.tolerance)

@@ -73,7 +73,7 @@ def document(model: SparkModel, *, events: DataFrame | None = None) -> bytes:
         return _build(model, shown, loader)
 
 
-def compared(model: SparkModel, content: bytes, events: DataFrame) -> compare.Report:
+def compared(model: SparkModel, content: bytes, events: DataFrame) -> compare.Agreement:
     """How the answers of PMML4S to `events` differ from Spark's, prediction and probability."""
     scorer = open_pmml(Package(f"{model.uri} as PMML", {"model.pmml": content}, is_folder=False))
     said = model.transform(events).toArrow()

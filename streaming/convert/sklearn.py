@@ -7,14 +7,32 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import onnx
 
+from streaming.config.sections import SavedModel
 from streaming.convert.converted import Converted
+from streaming.convert.original import Original
 from streaming.errors import ModelError
+from streaming.scorers import files
+from streaming.scorers.sklearn import SklearnScorer, open_scorer
 
 if TYPE_CHECKING:
-    from streaming.scorers.sklearn import SklearnScorer
+    from pyspark.sql import SparkSession
 
+#: scikit-learn's trees compare and add in single precision here and there; its linear models do not.
+_TOLERANCE: Final = 1e-6
 #: ai.onnx.ml 3: trees with thresholds in double precision.
 _OPSETS: Final = {"": 19, "ai.onnx.ml": 3}
+
+
+def original(section: SavedModel, spark: SparkSession | None) -> Original:
+    """The estimator of `section`, ready to be converted. ModelError when it may not be opened."""
+    package = files.read(section.uri)
+    scorer = open_scorer(package, section)
+    return Original(
+        convert=lambda: convert(scorer),
+        score=lambda columns, converted: scorer.score(columns),
+        sha256=package.sha256,
+        tolerance=_TOLERANCE,
+    )
 
 
 def convert(scorer: SklearnScorer) -> Converted:

@@ -129,7 +129,7 @@ def _schema(ready: Ready) -> str:
 
 def _model(ready: Ready) -> str:
     section = ready.config.model
-    ready.model = cast(Model, adapters.load(section.format, adapters.MODELS).load(section, ready.spark))
+    ready.model = cast(Model, adapters.model_of(section.format).load(section, ready.spark))
     return f"{section.name} version {section.version}, format {section.format}, vetted"
 
 

@@ -5,14 +5,34 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from pyspark.ml.linalg import VectorUDT
+from pyspark.sql import Column
+from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BooleanType, DataType, DoubleType, NullType, NumericType, StringType, StructType
 
-from streaming.models.base import Model
+from streaming.errors import ModelError
+from streaming.models.base import OUTPUTS, Model
 
 
 def missing(model: Model, schema: StructType) -> list[str]:
     """What keeps `model` from reading events of `schema`, one sentence a column; empty when nothing does."""
     return mismatches(model.inputs(), schema)
+
+
+def check(uri: str, inputs: StructType, seen: StructType) -> dict[str, str]:
+    """The event's columns by their names in lower case. ModelError when one is missing, of another type, or named like an output."""
+    taken = [name for name in seen.fieldNames() if name.lower() in OUTPUTS]
+    if taken:
+        raise ModelError(f"{uri}: the event has a column {taken[0]!r}, a name under which the model answers ({', '.join(OUTPUTS)}); "
+                         "give the event's field another name with events.columns")  # fmt: skip
+    wrong = mismatches(inputs, seen)
+    if wrong:
+        raise ModelError(f"{uri}: the events do not fit the model: {'; '.join(wrong)}")
+    return {name.lower(): name for name in seen.fieldNames()}
+
+
+def quoted(name: str) -> Column:
+    """The column of exactly this name, dots and all."""
+    return F.col("`" + name.replace("`", "``") + "`")
 
 
 def mismatches(inputs: StructType, seen: StructType) -> list[str]:

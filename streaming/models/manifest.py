@@ -11,8 +11,8 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from streaming.errors import ModelError
+from streaming.scorers.files import MANIFEST, is_counted, of_tree
 
-NAME: Final = "MANIFEST.json"
 FORMAT_VERSION: Final = 1
 
 #: How much of a file crosses into Python at once.
@@ -20,20 +20,15 @@ _CHUNK: Final = 4 << 20
 
 
 def fingerprint(spark: SparkSession, uri: str) -> str:
-    """The sha256 over all files of the model folder: each relative path and all bytes, in the order of the paths.
+    """The sha256 of the model folder, see :func:`streaming.scorers.files.of_tree`. ModelError when there is no such folder."""
+    return of_tree({path: _digest(spark, f"{uri.rstrip('/')}/{path}") for path in files(spark, uri) if is_counted(path)})
 
-    Not counted: the manifest itself, Hadoop's `.crc` files and empty `_SUCCESS` marks. ModelError when there is no such folder.
-    """
-    total = hashlib.sha256()
-    for path in sorted(files(spark, uri)):
-        name = path.rsplit("/", 1)[-1]
-        if path != NAME and name != "_SUCCESS" and not name.endswith(".crc"):
-            content = hashlib.sha256()
-            for chunk in _chunks(spark, f"{uri.rstrip('/')}/{path}"):
-                content.update(chunk)
-            # Path and content each end where the next begins, so no two trees give the same bytes.
-            total.update(path.encode() + b"\0" + content.digest())
-    return total.hexdigest()
+
+def _digest(spark: SparkSession, uri: str) -> bytes:
+    content = hashlib.sha256()
+    for chunk in _chunks(spark, uri):
+        content.update(chunk)
+    return content.digest()
 
 
 def write(spark: SparkSession, uri: str, details: Mapping[str, object]) -> str:
@@ -43,7 +38,7 @@ def write(spark: SparkSession, uri: str, details: Mapping[str, object]) -> str:
     """
     sha256 = fingerprint(spark, uri)
     text = json.dumps({**details, "sha256": sha256, "format_version": FORMAT_VERSION}, indent=2, default=str)
-    fs, path = at(spark, f"{uri.rstrip('/')}/{NAME}")
+    fs, path = at(spark, f"{uri.rstrip('/')}/{MANIFEST}")
     stream = fs.create(path, True)
     try:
         stream.write(bytearray(text.encode()))
@@ -54,7 +49,7 @@ def write(spark: SparkSession, uri: str, details: Mapping[str, object]) -> str:
 
 def read(spark: SparkSession, uri: str) -> dict[str, object] | None:
     """The manifest of the model at `uri`, or None when it has none. ModelError when it cannot be read as JSON."""
-    where = f"{uri.rstrip('/')}/{NAME}"
+    where = f"{uri.rstrip('/')}/{MANIFEST}"
     fs, path = at(spark, where)
     if not fs.exists(path):
         return None

@@ -23,9 +23,8 @@ from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
 from streaming.models import python
 from streaming.models.base import OUTPUTS
-from streaming.scorers import files
-from streaming.scorers.base import Scorer
-from streaming.scorers.pmml import Description, describe, document, jars, open_pmml
+from streaming.models.columns import check, quoted
+from streaming.scorers.pmml import Description, describe, document, jars
 
 _CLASS: Final = "org.pmml4s.model.Model"
 #: What PMML4S needs beside what Spark has.
@@ -52,10 +51,10 @@ class PmmlModel:
 
     def transform(self, events: DataFrame) -> DataFrame:
         """Score each row, see :class:`streaming.models.base.Model`. Null and NaN are PMML's missing values."""
-        actual = python.check_columns(self.uri, self.inputs(), events.schema)
+        actual = check(self.uri, self.inputs(), events.schema)
         kinds = self.description.kinds()
         read = {name: python.readable(kinds[name], events.schema[actual[python.in_event(name).lower()]]) for name in kinds}
-        kept = [python.quoted(name) for name in events.columns]
+        kept = [quoted(name) for name in events.columns]
         sent = F.to_json(F.array(F.struct(*(self._sent(name, value).alias(name) for name, value in read.items()))))
         # A model that has scored here can no longer be sent to executors, and an optimizer may score: one for each plan.
         answer = _call(self.spark, _parsed(self.spark, self.uri, self.text), sent)
@@ -115,14 +114,9 @@ class PmmlModel:
 
 def load(section: SavedModel, spark: SparkSession) -> PmmlModel:
     """The document at `section.uri`, checked and read. ModelError when it is missing, tampered with or broken."""
-    found = python.fetch(spark, section.uri, section.sha256)
-    text = document(found)
-    return PmmlModel(section.uri, spark, text, describe(section.uri, _parsed(spark, section.uri, text)), found.sha256)
-
-
-def open_scorer(section: SavedModel) -> Scorer:
-    """The same model in this process, without Spark; `section.uri` is local."""
-    return open_pmml(files.read(section.uri).verified(section.sha256))
+    package = python.fetch(spark, section.uri).verified(section.sha256)
+    text = document(package)
+    return PmmlModel(section.uri, spark, text, describe(section.uri, _parsed(spark, section.uri, text)), package.sha256)
 
 
 def _parsed(spark: SparkSession, uri: str, text: str) -> Any:

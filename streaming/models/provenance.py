@@ -47,7 +47,7 @@ def of(section: SavedModel, spark: SparkSession) -> Provenance:
             details = manifest.read(spark, section.uri) or {}
             sha256 = manifest.fingerprint(spark, section.uri)
         else:
-            sha256 = python.fetch(spark, section.uri, None).sha256
+            sha256 = python.fetch(spark, section.uri).sha256
     except ModelError as missing:
         return Provenance(section.name, section.version, section.uri, None, None, section.sha256, {}, str(missing))
     recorded = details.get("sha256")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from pyspark.ml.functions import vector_to_array
@@ -17,17 +18,18 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BooleanType, DataType, DoubleType, NullType, NumericType, StringType, StructField, StructType
 
+from streaming import adapters
+from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
 from streaming.models import manifest
 from streaming.models.base import OUTPUTS
-from streaming.models.columns import mismatches
+from streaming.models.columns import check, quoted
 from streaming.runtime.files import is_local
 from streaming.scorers import files, worker
-from streaming.scorers.base import Kind
+from streaming.scorers.base import ColumnKind
 from streaming.scorers.files import Package
-from streaming.scorers.worker import Opener
 
-_TYPES: Final[dict[Kind, DataType]] = {"number": DoubleType(), "text": StringType(), "vector": ArrayType(DoubleType())}
+_TYPES: Final[dict[ColumnKind, DataType]] = {"number": DoubleType(), "text": StringType(), "vector": ArrayType(DoubleType())}
 #: What an event may have where a scorer reads text: numbers are spelled as Spark's cast does it.
 _SPELLED: Final = (StringType, NumericType, BooleanType)
 _ANSWER: Final = "__streaming_answer"
@@ -40,7 +42,7 @@ class PythonModel:
 
     uri: str
     spark: SparkSession = field(repr=False)
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, ColumnKind]
     #: Sha256 of the model's files.
     fingerprint: str
     why_not_jvm: Sequence[str]
@@ -53,7 +55,7 @@ class PythonModel:
 
     def transform(self, events: DataFrame) -> DataFrame:
         """Score each row, see :class:`streaming.models.base.Model`. ModelError when the events do not fit the model."""
-        actual = check_columns(self.uri, self.inputs(), events.schema)
+        actual = check(self.uri, self.inputs(), events.schema)
         read = [readable(kind, events.schema[actual[in_event(name).lower()]]) for name, kind in self.kinds.items()]
         kept = [quoted(name) for name in events.columns]
         # Called nondeterministic so that the optimizer neither copies nor moves the call: one call, one answer.
@@ -63,29 +65,32 @@ class PythonModel:
         return events.select(*kept, answer.alias(_ANSWER)).select(*kept, *(outputs[name].alias(name) for name in OUTPUTS))
 
 
-def model(spark: SparkSession, found: Package, open_: Opener, *, key: str, why: str) -> PythonModel:
-    """The package as a Model. Opens it here, too: a broken model shows now. `key`: what beside the bytes decides what `open_` makes."""
-    scorer = open_(found)
-    shared = spark.sparkContext.broadcast(found)
-    name = f"{found.sha256}:{key}"
-    return PythonModel(found.uri, spark, scorer.inputs(), found.sha256, (why,), worker.scoring(shared, name, open_, scorer.inputs()))
+def load(section: SavedModel, spark: SparkSession) -> PythonModel:
+    """The model at `section.uri`, checked and opened here, too: a broken one shows now. ModelError when it may not, or cannot, be opened."""
+    package, open_ = fetch(spark, section.uri), partial(adapters.scorer_of(section.format).open_scorer, section=section)
+    scorer = open_(package)
+    shared = spark.sparkContext.broadcast(package)
+    # What beside the bytes decides what is opened.
+    name = f"{package.sha256}:{section.format}:{section.allow_classes}"
+    why = f"{section.format} models are computed in Python workers"
+    return PythonModel(package.uri, spark, scorer.inputs(), package.sha256, (why,), worker.scoring(shared, name, open_, scorer.inputs()))
 
 
-def fetch(spark: SparkSession, uri: str, sha256: str | None) -> Package:
-    """The model's files, from any storage that Hadoop reaches. ModelError when there are none or they are not the expected ones."""
+def fetch(spark: SparkSession, uri: str) -> Package:
+    """The model's files, from any storage that Hadoop reaches. ModelError when there are none."""
     if is_local(uri):
-        return files.read(uri).verified(sha256)
+        return files.read(uri)
     fs, path = manifest.at(spark, uri)
     root = uri.rstrip("/")
     if not fs.exists(path):
         raise ModelError(f"{uri}: no such model; check model.uri")
     if fs.getFileStatus(path).isDirectory():
         content = {name: manifest.content(spark, f"{root}/{name}") for name in manifest.files(spark, uri)}
-        return Package(uri, content, True).verified(sha256)
-    return Package(uri, {root.rsplit("/", 1)[-1]: manifest.content(spark, uri)}, False).verified(sha256)
+        return Package(uri, content, True)
+    return Package(uri, {root.rsplit("/", 1)[-1]: manifest.content(spark, uri)}, False)
 
 
-def accepted(kinds: Mapping[str, Kind]) -> StructType:
+def accepted(kinds: Mapping[str, ColumnKind]) -> StructType:
     """The event's columns for what a scorer reads: DOUBLE for a number of any type, NullType for text (numbers are spelled), ARRAY<DOUBLE>."""
     return StructType([StructField(in_event(name), NullType() if kind == "text" else _TYPES[kind]) for name, kind in kinds.items()])
 
@@ -95,19 +100,7 @@ def in_event(name: str) -> str:
     return f"input_{name}" if name.lower() in OUTPUTS else name
 
 
-def check_columns(uri: str, inputs: StructType, seen: StructType) -> dict[str, str]:
-    """The event's columns by their names in lower case. ModelError when one is missing, of another type, or named like an output."""
-    taken = [name for name in seen.fieldNames() if name.lower() in OUTPUTS]
-    if taken:
-        raise ModelError(f"{uri}: the event has a column {taken[0]!r}, a name under which the model answers ({', '.join(OUTPUTS)}); "
-                         "give the event's field another name with events.columns")  # fmt: skip
-    wrong = mismatches(inputs, seen)
-    if wrong:
-        raise ModelError(f"{uri}: the events do not fit the model: {'; '.join(wrong)}")
-    return {name.lower(): name for name in seen.fieldNames()}
-
-
-def readable(kind: Kind, column: StructField) -> Column:
+def readable(kind: ColumnKind, column: StructField) -> Column:
     """The column in the one Arrow type of its kind; the JVM casts faster than Python."""
     value, has = quoted(column.name), column.dataType
     if kind == "vector" and isinstance(has, VectorUDT):
@@ -116,8 +109,3 @@ def readable(kind: Kind, column: StructField) -> Column:
     if kind != "vector" and not isinstance(has, _SPELLED):
         raise ModelError(f"column {column.name!r}: the model reads {kind}; the event has it as {has.simpleString()}")
     return value.cast(_TYPES[kind])
-
-
-def quoted(name: str) -> Column:
-    """The column of exactly this name, dots and all."""
-    return F.col("`" + name.replace("`", "``") + "`")

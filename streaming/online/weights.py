@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Kind = Literal["linear", "logistic", "softmax", "poisson", "nearest"]
+WeightsKind = Literal["linear", "logistic", "softmax", "poisson", "nearest"]
 
 #: exp(700) is the last power of e that a double holds comfortably (limit 709.78).
 LARGEST_EXPONENT: Final = 700.0
@@ -47,14 +47,14 @@ class Weights:
     softmax, None for nearest. The exponent of a Poisson rate is limited to ±700, so that it does not overflow.
     """
 
-    kind: Kind
+    kind: WeightsKind
     coefficients: Array
     intercept: Array | None
 
     def __post_init__(self) -> None:
         """ValueError on a kind or a shape that does not exist. Keeps private, read-only copies of the arrays."""
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"weights: kind: got {self.kind!r}, expected one of {', '.join(get_args(Kind))}")
+        if self.kind not in get_args(WeightsKind):
+            raise ValueError(f"weights: kind: got {self.kind!r}, expected one of {', '.join(get_args(WeightsKind))}")
         object.__setattr__(self, "coefficients", _frozen(self.coefficients))
         object.__setattr__(self, "intercept", None if self.intercept is None else _frozen(self.intercept))
         found = (self.coefficients.ndim, None if self.intercept is None else self.intercept.ndim)

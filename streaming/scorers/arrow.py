@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streaming.scorers.base import Columns, Kind, Scores
+from streaming.scorers.base import ColumnKind, Columns, Scores
 
 Rows = NDArray[np.int64]
 
 
-def columns(kinds: Mapping[str, Kind], arrays: Sequence[pa.Array], errors: list[str | None]) -> Iterator[tuple[Rows, Columns]]:
+def columns(kinds: Mapping[str, ColumnKind], arrays: Sequence[pa.Array], errors: list[str | None]) -> Iterator[tuple[Rows, Columns]]:
     """The rows that can be scored together, with their columns: all at once, but for vectors, which must be equally long.
 
     `arrays`: DOUBLE, STRING or LIST<DOUBLE>, in the order of `kinds`. A row whose vector is null is left out, and its

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: What a column holds. number: float64, NaN where null. text: objects, str or None. vector: float64 of shape (n, size).
-Kind = Literal["number", "text", "vector"]
+ColumnKind = Literal["number", "text", "vector"]
 
 Columns = Mapping[str, NDArray[np.generic]]
 
@@ -31,7 +31,7 @@ class Scores:
 class Scorer(Protocol):
     """A saved model, ready to score in this process; safe to call from several threads."""
 
-    def inputs(self) -> Mapping[str, Kind]:
+    def inputs(self) -> Mapping[str, ColumnKind]:
         """The columns the model reads. A model that takes one matrix without column names reads the vector `features`."""
 
     def score(self, columns: Columns) -> Scores:

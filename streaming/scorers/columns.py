@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from streaming.errors import ModelError
-from streaming.scorers.base import Columns, Kind
+from streaming.scorers.base import ColumnKind, Columns
 
 Row = Mapping[str, Any]
 
-_EXPECTED: Final[dict[Kind, str]] = {"number": "a number", "text": "text", "vector": "a list of numbers"}
+_EXPECTED: Final[dict[ColumnKind, str]] = {"number": "a number", "text": "text", "vector": "a list of numbers"}
 
 
-def from_rows(rows: Sequence[Row], inputs: Mapping[str, Kind]) -> Columns:
+def from_rows(rows: Sequence[Row], inputs: Mapping[str, ColumnKind]) -> Columns:
     """JSON-like rows as columns. A column that no row has raises ModelError; a row without it has null there.
 
     Numbers: int, float, bool (1 or 0), NaN where null. Text: str, None where null; numbers and booleans as Spark's cast
@@ -37,7 +37,7 @@ def from_rows(rows: Sequence[Row], inputs: Mapping[str, Kind]) -> Columns:
     return {name: _values([row.get(name) for row in rows], name, kind) for name, kind in inputs.items()}
 
 
-def problems(row: Row, inputs: Mapping[str, Kind]) -> dict[str, str]:
+def problems(row: Row, inputs: Mapping[str, ColumnKind]) -> dict[str, str]:
     """What is wrong with the types of a row: field -> "expected a number, got text". Null and missing are not wrong. Never a value."""
     found: dict[str, str] = {}
     for name, kind in inputs.items():
@@ -47,7 +47,7 @@ def problems(row: Row, inputs: Mapping[str, Kind]) -> dict[str, str]:
     return found
 
 
-def from_arrow(table: pa.RecordBatch | pa.Table, inputs: Mapping[str, Kind]) -> Columns:
+def from_arrow(table: pa.RecordBatch | pa.Table, inputs: Mapping[str, ColumnKind]) -> Columns:
     """The columns of an Arrow batch or table, converted as in :func:`from_rows`. ModelError on a missing column or a type that does not fit."""
     missing = [name for name in inputs if name not in table.schema.names]
     if missing:
@@ -60,7 +60,7 @@ def _missing(names: Sequence[str], has: Sequence[str]) -> ModelError:
                       f"they have {', '.join(has) or 'no columns'}")  # fmt: skip
 
 
-def _fits(value: Any, kind: Kind) -> bool:
+def _fits(value: Any, kind: ColumnKind) -> bool:
     if kind == "vector":
         return isinstance(value, list | tuple | np.ndarray) and all(x is None or _is_number(x) for x in value)
     return _is_number(value) or (kind == "text" and isinstance(value, str))
@@ -88,7 +88,7 @@ def _type(value: Any) -> str:
             return type(value).__name__
 
 
-def _values(values: Sequence[Any], name: str, kind: Kind) -> NDArray[Any]:
+def _values(values: Sequence[Any], name: str, kind: ColumnKind) -> NDArray[Any]:
     if kind == "number":
         return np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
     if kind == "text":
@@ -145,7 +145,7 @@ def _java(value: float, shortest: str) -> str:
     return f"{minus}{numerals[0]}.{numerals[1:] or '0'}E{point - 1}"
 
 
-def _array(column: pa.Array | pa.ChunkedArray, name: str, kind: Kind) -> NDArray[Any]:
+def _array(column: pa.Array | pa.ChunkedArray, name: str, kind: ColumnKind) -> NDArray[Any]:
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     if isinstance(column, pa.DictionaryArray):

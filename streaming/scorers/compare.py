@@ -20,7 +20,7 @@ _WORST: Final = 5
 
 
 @dataclass(frozen=True)
-class Report:
+class Agreement:
     """How far two forms of a model agree."""
 
     rows: int
@@ -54,7 +54,7 @@ class Report:
         return "\n".join(lines)
 
 
-def compare(original: Scores, portable: Scores, *, classes: bool, tolerance: float = TOLERANCE) -> Report:
+def compare(original: Scores, portable: Scores, *, classes: bool, tolerance: float = TOLERANCE) -> Agreement:
     """Compare the answers to the same rows. `classes`: predictions are labels, and must be equal."""
     n = len(original.prediction)
     if len(portable.prediction) != n:
@@ -78,7 +78,7 @@ def compare(original: Scores, portable: Scores, *, classes: bool, tolerance: flo
         difference, largest["probability"] = np.maximum(difference, away), float(away.max(initial=0.0))
     order = np.argsort(-difference, kind="stable")[:_WORST]
     worst = tuple(int(row) for row in order if difference[row] > tolerance)
-    return Report(n, int(rejected.sum()), int((rejected != refused).sum()), int(apart.sum()), largest, worst, tolerance)
+    return Agreement(n, int(rejected.sum()), int((rejected != refused).sum()), int(apart.sum()), largest, worst, tolerance)
 
 
 def _away(a: NDArray[np.float64], b: NDArray[np.float64], both: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -86,7 +86,7 @@ def _away(a: NDArray[np.float64], b: NDArray[np.float64], both: NDArray[np.bool_
         return np.where(both, np.abs(a - b) / np.maximum(1.0, np.abs(a)), 0.0)
 
 
-def demand(report: Report, where: str) -> Report:
+def demand(report: Agreement, where: str) -> Agreement:
     """The report. ModelError when the two forms differ by more than the tolerance."""
     if not report.ok:
         raise ModelError(f"{where}: the portable form does not answer as the original does, so it was not written:\n{report.text()}")

@@ -11,12 +11,33 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlparse
 
 from streaming.errors import ModelError
+from streaming.runtime.files import is_local, local_path
 
-#: Not part of the model: what describes the folder, and what Hadoop leaves in it.
-_NOT_COUNTED: Final = ("MANIFEST.json",)
+#: What describes the folder of a model, and is no part of it.
+MANIFEST: Final = "MANIFEST.json"
+
+
+def is_counted(path: str) -> bool:
+    """True for a file of a model's folder that is part of the model: not its manifest, nor what Hadoop leaves beside the data."""
+    name = path.rsplit("/", 1)[-1]
+    return path != MANIFEST and name != "_SUCCESS" and not (name.startswith(".") and name.endswith(".crc"))
+
+
+def of_tree(digests: Mapping[str, bytes]) -> str:
+    """The sha256 of a folder, from the sha256 of each file that :func:`is_counted`, by relative path."""
+    total = hashlib.sha256()
+    for path in sorted(digests):
+        # Path and content each end where the next begins, so no two trees give the same bytes.
+        total.update(path.encode() + b"\0" + digests[path])
+    return total.hexdigest()
+
+
+def tampered(uri: str, *, expected: object, got: str, by: str = "model.sha256 in the config", mend: str = "") -> ModelError:
+    """The files at `uri` are not those that somebody recorded: what to say of it."""
+    mend = mend or "restore the model, or, if the change is yours, update what was recorded (streaming fingerprint prints it)"
+    return ModelError(f"{uri}: the files were changed or tampered with: {by} expects sha256 {expected}, got {got}; {mend}")
 
 
 @dataclass(frozen=True)
@@ -31,23 +52,16 @@ class Package:
 
     @property
     def sha256(self) -> str:
-        """Of a file: that of its bytes, as `sha256sum` prints it. Of a folder: as :mod:`streaming.models.manifest` counts it."""
+        """Of a file: that of its bytes, as `sha256sum` prints it. Of a folder: see :func:`of_tree`."""
         if not self.is_folder:
             (content,) = self.files.values()
             return hashlib.sha256(content).hexdigest()
-        total = hashlib.sha256()
-        for path in sorted(self.files):
-            name = path.rsplit("/", 1)[-1]
-            if path not in _NOT_COUNTED and name != "_SUCCESS" and not name.endswith(".crc"):
-                total.update(path.encode() + b"\0" + hashlib.sha256(self.files[path]).digest())
-        return total.hexdigest()
+        return of_tree({path: hashlib.sha256(content).digest() for path, content in self.files.items() if is_counted(path)})
 
     def verified(self, expected: str | None) -> Package:
         """This package. ModelError when `expected` is given and is not its sha256."""
-        got = self.sha256 if expected is not None else None
-        if expected != got:
-            raise ModelError(f"{self.uri}: the files were changed or tampered with: model.sha256 in the config expects {expected}, got {got}; "
-                             "restore the model, or, if the change is yours, update model.sha256")  # fmt: skip
+        if expected is not None and expected != self.sha256:
+            raise tampered(self.uri, expected=expected, got=self.sha256)
         return self
 
     @contextmanager
@@ -86,10 +100,9 @@ class Package:
 
 def read(uri: str) -> Package:
     """The package at a local path or file: URI. ModelError when there is none or it cannot be read."""
-    parsed = urlparse(uri)
-    if parsed.scheme not in {"", "file"}:
+    if not is_local(uri):
         raise ModelError(f"{uri}: only local files can be read here; copy the model to this machine and give its path")
-    path = Path(unquote(parsed.path) if parsed.scheme else uri)
+    path = local_path(uri)
     try:
         if path.is_dir():
             found = sorted(p for p in path.rglob("*") if p.is_file())

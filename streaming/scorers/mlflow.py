@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import yaml
 
+from streaming.config.sections import SavedModel
 from streaming.errors import EnvironmentFailure, ModelError
 from streaming.scorers.base import Scorer
 from streaming.scorers.files import Package
@@ -52,34 +53,30 @@ def flavour(uri: str, described: bytes) -> tuple[str, Mapping[str, Any], list[Co
     return chosen, found[chosen], columns, types
 
 
-def open_mlflow(found: Package, *, trust: bool = False, allow: Sequence[str] = ()) -> Scorer:
+def open_scorer(package: Package, section: SavedModel) -> Scorer:
+    """The model in the MLflow folder `package`, ready to score. ModelError when it is not that of `section`, or may not be opened."""
+    return open_mlflow(package.verified(section.sha256), trust=section.trust, allow=section.allow_classes)
+
+
+def open_mlflow(package: Package, *, trust: bool = False, allow: Sequence[str] = ()) -> Scorer:
     """The model of a checked MLflow folder, ready to score. ModelError when it may not be opened, is broken, or needs Spark."""
-    described = found.files.get(DESCRIPTION)
-    if not found.is_folder or described is None:
-        raise ModelError(f"{found.uri}: no MLflow model; expected the folder that holds {DESCRIPTION}")
-    chosen, settings, columns, types = flavour(found.uri, described)
+    described = package.files.get(DESCRIPTION)
+    if not package.is_folder or described is None:
+        raise ModelError(f"{package.uri}: no MLflow model; expected the folder that holds {DESCRIPTION}")
+    chosen, settings, columns, types = flavour(package.uri, described)
     if chosen == "onnx":
-        return open_package(found.file(str(settings.get("data", "model.onnx"))))
+        from streaming.scorers.onnx import open_package
+
+        return open_package(package.file(str(settings.get("data", "model.onnx"))))
     if chosen == "sklearn":
         from streaming.scorers.sklearn import open_sklearn
 
         # What the model itself lists as trusted types is not asked: it would be vouching for itself.
-        file = found.file(str(settings.get("pickled_model", "model.skops")))
+        file = package.file(str(settings.get("pickled_model", "model.skops")))
         return open_sklearn(file, trust=trust, allow=allow, signature=columns)
     if chosen == "python_function":
-        return _open_python(found, settings, columns, types, trust=trust)
-    raise ModelError(f"{found.uri}: a Spark ML pipeline, which only the job can score; expected a model that scores without Spark")
-
-
-def open_package(found: Package, *, sha256: str | None = None) -> Scorer:
-    """The ONNX model of a package in memory: :func:`streaming.scorers.onnx.open_onnx` reads files. `sha256`: of the .onnx file."""
-    from streaming.scorers.onnx import open_onnx
-
-    with found.on_disk() as path:
-        try:
-            return replace(open_onnx(path, sha256=sha256), uri=found.uri)
-        except ModelError as refused:
-            raise ModelError(str(refused).replace(str(path), found.uri)) from refused
+        return _open_python(package, settings, columns, types, trust=trust)
+    raise ModelError(f"{package.uri}: a Spark ML pipeline, which only the job can score; expected a model that scores without Spark")
 
 
 def _open_python(found: Package, settings: Mapping[str, Any], columns: list[Column], types: dict[str, str], *, trust: bool) -> Scorer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,9 +20,11 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
     RuntimeException,
 )
 
+from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
-from streaming.scorers import standalone
-from streaming.scorers.base import Columns, Kind, Scores
+from streaming.scorers import files, standalone
+from streaming.scorers.base import ColumnKind, Columns, Scores
+from streaming.scorers.files import Package, tampered
 from streaming.scorers.onnx_tensors import Input, columns_of, outputs_of, probabilities_of, tensor_of
 
 #: Where a model that `streaming convert` made keeps what its scorer has to know, among its metadata.
@@ -48,7 +49,7 @@ class PackageScorer(_Opened):
     uri: str
     scorer: standalone.Scorer = field(repr=False)
 
-    def inputs(self) -> Mapping[str, Kind]:
+    def inputs(self) -> Mapping[str, ColumnKind]:
         """See :class:`streaming.scorers.base.Scorer`."""
         kinds: Mapping[str, Any] = self.scorer.inputs()
         return kinds
@@ -99,7 +100,7 @@ class OnnxScorer(_Opened):
     #: The labels in the order of their indexes, as the metadata `classes` (a JSON list) declares them; empty when it does not.
     classes: tuple[Any, ...] = ()
 
-    def inputs(self) -> Mapping[str, Kind]:
+    def inputs(self) -> Mapping[str, ColumnKind]:
         """See :class:`streaming.scorers.base.Scorer`."""
         return {column.name: column.kind for column in self.read}
 
@@ -165,36 +166,47 @@ class OnnxScorer(_Opened):
         return answered.astype(np.float64)
 
 
+def open_scorer(package: Package, section: SavedModel) -> PackageScorer | OnnxScorer:
+    """The model of `package`, ready to score. ModelError when it is not the one of `section`, or cannot be opened."""
+    return open_package(package, sha256=section.sha256)
+
+
 def open_onnx(path: str | Path, *, sha256: str | None = None) -> PackageScorer | OnnxScorer:
-    """The model at `path`: a package folder, a folder with one .onnx file, or an .onnx file. ModelError when it cannot be opened.
+    """The model at `path`, see :func:`open_package`. Everything is read now; the files may go afterwards."""
+    return open_package(files.read(str(path)), sha256=sha256)
 
-    Everything is read now; the files may go afterwards. `sha256`: expected of the .onnx file; of a package the manifest's is checked as well.
+
+def open_package(package: Package, *, sha256: str | None = None) -> PackageScorer | OnnxScorer:
+    """The one .onnx file of `package`: alone, in a folder, or with a MANIFEST.json. ModelError when it cannot be opened.
+
+    `sha256`: expected of the .onnx file. What a portable model says of itself stands inside that file; a manifest beside it
+    must say the same.
     """
-    where = Path(path)
-    if where.is_dir() and (where / "MANIFEST.json").is_file():
-        try:
-            scorer = standalone.Scorer(where)
-        except (standalone.PackageError, *BROKEN) as broken:
-            raise ModelError(f"{where}: cannot be opened: {first_line(broken)}; make the package again") from broken
-        _verify(where / "model.onnx", scorer.manifest["sha256"], sha256)
-        return PackageScorer(str(where), scorer)
-    if where.is_dir():
-        found = sorted(where.glob("*.onnx"))
-        if len(found) != 1:
-            raise ModelError(f"{where}: expected a package (with MANIFEST.json) or one .onnx file, got {len(found)} .onnx files")
-        where = found[0]
+    model = onnx_file(package).verified(sha256)
+    (content,) = model.files.values()
+    beside = package.files.get("MANIFEST.json") if package.is_folder else None
+    if beside is not None:
+        _check_manifest(package.uri, beside, model.sha256)
+    return _open(package.uri, content)
+
+
+def onnx_file(package: Package) -> Package:
+    """The one .onnx file of a package. ModelError when there is none, or more."""
+    if not package.is_folder:
+        return package
+    names = [name for name in package.files if name.endswith(".onnx") and "/" not in name]
+    if len(names) != 1:
+        raise ModelError(f"{package.uri}: expected one .onnx file, got {len(names)} .onnx files")
+    return package.file(names[0])
+
+
+def _check_manifest(uri: str, text: bytes, got: str) -> None:
     try:
-        content = where.read_bytes()
-    except OSError as missing:
-        raise ModelError(f"{where}: cannot be read: {missing.strerror}; check the path") from missing
-    _verify(where, hashlib.sha256(content).hexdigest(), sha256)
-    return _open(str(where), content)
-
-
-def _verify(where: Path, got: str, expected: str | None) -> None:
-    if expected is not None and got != expected:
-        raise ModelError(f"{where}: the file was changed or tampered with: expected sha256 {expected}, got {got}; "
-                         "restore the model, or, if the change is yours, update the sha256")  # fmt: skip
+        expected = json.loads(text)["sha256"]
+    except (ValueError, KeyError, TypeError, RecursionError) as broken:
+        raise ModelError(f"{uri}/MANIFEST.json: not the manifest of a package: {first_line(broken)}; make the package again") from broken
+    if got != expected:
+        raise tampered(uri, expected=expected, got=got, by="MANIFEST.json", mend="make the package again")
 
 
 def _open(uri: str, content: bytes) -> PackageScorer | OnnxScorer:

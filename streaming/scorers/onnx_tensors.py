@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streaming.errors import ModelError
 from streaming.scorers import standalone
-from streaming.scorers.base import Kind
+from streaming.scorers.base import ColumnKind
 
 #: Element type of a tensor -> the type NumPy knows it by.
 _NUMPY: Final = {
@@ -25,7 +25,7 @@ class Input:
     """One input of a bare model."""
 
     name: str
-    kind: Kind
+    kind: ColumnKind
     #: Tensor element type, by its ONNX name.
     element: str
     #: Number of dimensions of the tensor, 1 or 2.
@@ -48,7 +48,7 @@ def columns_of(uri: str, inputs: Sequence[Any]) -> tuple[Input, ...]:
         one = rank == 1 or size == 1
         if element == "string" and not one:
             raise ModelError(f"{uri}: input {given.name!r} is a matrix of text; expected one column of text an input")
-        kind: Kind = "text" if element == "string" else "number" if one else "vector"
+        kind: ColumnKind = "text" if element == "string" else "number" if one else "vector"
         found.append(Input(given.name, kind, element, rank, size))
     return tuple(found)
 

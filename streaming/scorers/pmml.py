@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
 from py4j.protocol import Py4JJavaError
 
+from streaming.config.sections import SavedModel
 from streaming.errors import EnvironmentFailure, ModelError
 from streaming.runtime import java
-from streaming.scorers.base import Columns, Kind, Scores
+from streaming.scorers.base import ColumnKind, Columns, Scores
 from streaming.scorers.files import Package
 
 #: How PMML's types travel to the evaluator.
@@ -48,20 +49,20 @@ class Description:
     #: The outputs with the probabilities of the classes, in their order; empty when the model gives none.
     probabilities: tuple[str, ...]
 
-    def kinds(self) -> dict[str, Kind]:
+    def kinds(self) -> dict[str, ColumnKind]:
         """The columns that the model reads."""
         return {name: "text" if kind == "text" else "number" for name, kind in self.types.items()}
 
 
-def document(found: Package) -> str:
+def document(package: Package) -> str:
     """The text of a PMML file. ModelError when it is none, or has a DOCTYPE, which could make the reader fetch other files."""
-    if found.is_folder:
-        raise ModelError(f"{found.uri}: a folder; expected one .pmml file")
-    (content,) = found.files.values()
+    if package.is_folder:
+        raise ModelError(f"{package.uri}: a folder; expected one .pmml file")
+    (content,) = package.files.values()
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as broken:
-        raise ModelError(f"{found.uri}: not UTF-8; expected a PMML document") from broken
+        raise ModelError(f"{package.uri}: not UTF-8; expected a PMML document") from broken
     declared, roots = [], []
     parser = ParserCreate()
     parser.StartDoctypeDeclHandler = lambda *_: declared.append(True)
@@ -70,11 +71,11 @@ def document(found: Package) -> str:
         # PMML4S reads as far as it can and says nothing of the rest that is missing.
         parser.Parse(content, True)
     except ExpatError as broken:
-        raise ModelError(f"{found.uri}: not a PMML document: {broken}; save the model again") from broken
+        raise ModelError(f"{package.uri}: not a PMML document: {broken}; save the model again") from broken
     if declared:
-        raise ModelError(f"{found.uri}: has a DOCTYPE, which may name other files; remove it: PMML needs none")
+        raise ModelError(f"{package.uri}: has a DOCTYPE, which may name other files; remove it: PMML needs none")
     if roots[0].rsplit(":", 1)[-1] != "PMML":
-        raise ModelError(f"{found.uri}: not a PMML document: its first element is {roots[0]}; expected PMML")
+        raise ModelError(f"{package.uri}: not a PMML document: its first element is {roots[0]}; expected PMML")
     return text
 
 
@@ -109,7 +110,7 @@ class PmmlScorer:
     description: Description
     model: Any = field(repr=False)
 
-    def inputs(self) -> Mapping[str, Kind]:
+    def inputs(self) -> Mapping[str, ColumnKind]:
         """The active fields of the mining schema."""
         return self.description.kinds()
 
@@ -188,16 +189,21 @@ def _why(about: Description, record: Mapping[str, Any]) -> str:
     return f"{about.element}: {'; '.join(odd) or 'gives no prediction for these values'}"
 
 
-def open_pmml(found: Package) -> PmmlScorer:
+def open_scorer(package: Package, section: SavedModel) -> PmmlScorer:
+    """The document of `package`, ready to score. ModelError when it is not the one of `section`, or cannot be read."""
+    return open_pmml(package.verified(section.sha256))
+
+
+def open_pmml(package: Package) -> PmmlScorer:
     """The document of a checked package, ready to score. Starts a JVM the first time. ModelError when it cannot be read."""
-    text = document(found)
+    text = document(package)
     try:
         model = _gateway().jvm.org.pmml4s.model.Model.fromString(text)
         model.setSupplementOutput(True)
     except Py4JJavaError as broken:
         first = str(broken.java_exception).splitlines()[0]
-        raise ModelError(f"{found.uri}: PMML4S cannot read it: {first}; save the model again") from broken
-    return PmmlScorer(found.uri, describe(found.uri, model), model)
+        raise ModelError(f"{package.uri}: PMML4S cannot read it: {first}; save the model again") from broken
+    return PmmlScorer(package.uri, describe(package.uri, model), model)
 
 
 def jars(patterns: Sequence[str]) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.scorers.base import Kind
+from streaming.scorers.base import ColumnKind
 
 #: Sizes, signs and edges. Nothing beyond 1e15: there the order of the additions decides whether a sum overflows.
 _ODD: Final = (0.0, 1.0, -1.0, 0.5, 2.0, 1e-9, 1e6, -1e6, 1e12, -1e15)
@@ -18,7 +18,7 @@ _UNSEEN: Final = ("", " ", "never seen", "Ünseen ✓", "0", "null")
 
 def generate(
     n: int,
-    kinds: Mapping[str, Kind],
+    kinds: Mapping[str, ColumnKind],
     *,
     labels: Mapping[str, Sequence[str]] | None = None,
     sizes: Mapping[str, int] | None = None,

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
 from streaming.scorers import sklearn_columns as described
-from streaming.scorers.base import Columns, Kind, Scores
+from streaming.scorers.base import ColumnKind, Columns, Scores
 from streaming.scorers.files import Package
 from streaming.scorers.sklearn_columns import Column
 
@@ -42,7 +43,7 @@ class SklearnScorer:
     #: A row that the model takes, when one is known.
     _good: list[Any] = field(default_factory=list, repr=False)
 
-    def inputs(self) -> Mapping[str, Kind]:
+    def inputs(self) -> Mapping[str, ColumnKind]:
         """The fitted column names with their kinds, or the vector `features`."""
         return {"features": "vector"} if self.size else {column.name: column.kind for column in self.columns}
 
@@ -184,24 +185,29 @@ _BY_PROBABILITY: Final = frozenset(
 )  # fmt: skip
 
 
-def open_sklearn(found: Package, *, trust: bool = False, allow: Sequence[str] = (), signature: Sequence[Column] = ()) -> SklearnScorer:
+def open_scorer(package: Package, section: SavedModel) -> SklearnScorer:
+    """The estimator of `package`, ready to score. ModelError when it is not the one of `section`, or may not be opened."""
+    return open_sklearn(package.verified(section.sha256), trust=section.trust, allow=section.allow_classes)
+
+
+def open_sklearn(package: Package, *, trust: bool = False, allow: Sequence[str] = (), signature: Sequence[Column] = ()) -> SklearnScorer:
     """The estimator of a checked package, ready to score. ModelError when it may not be opened or is no fitted estimator.
 
     `.skops`: only types that skops trusts, and those that `allow` names in full. `.pkl`, `.pickle`, `.joblib`: only
     with `trust`, because opening one runs whatever code it holds. `signature`: the columns the model reads, as somebody
     else knows them, for what the estimator itself does not say.
     """
-    if found.is_folder:
-        raise ModelError(f"{found.uri}: a folder; expected one file, .skops (or {', '.join(_PICKLES)} with trust: true)")
-    ((name, content),) = found.files.items()
+    if package.is_folder:
+        raise ModelError(f"{package.uri}: a folder; expected one file, .skops (or {', '.join(_PICKLES)} with trust: true)")
+    ((name, content),) = package.files.items()
     if name.endswith(".skops"):
-        return _scorer(found.uri, _from_skops(found.uri, content, allow), signature)
+        return _scorer(package.uri, _from_skops(package.uri, content, allow), signature)
     if not name.endswith(_PICKLES):
-        raise ModelError(f"{found.uri}: not a file of scikit-learn; expected .skops, or {', '.join(_PICKLES)}")
+        raise ModelError(f"{package.uri}: not a file of scikit-learn; expected .skops, or {', '.join(_PICKLES)}")
     if not trust:
-        raise ModelError(f"{found.uri}: a pickle: opening it runs whatever code is in it, with the rights of this service. Save the model with "
+        raise ModelError(f"{package.uri}: a pickle: opening it runs whatever code is in it, with the rights of this service. Save the model with "
                          "skops.io.dump(model, 'model.skops') instead; or, if you know who made the file, set model.trust: true and model.sha256")  # fmt: skip
-    return _scorer(found.uri, _loaded(found.uri, lambda: _unpickled(content)), signature)
+    return _scorer(package.uri, _loaded(package.uri, lambda: _unpickled(content)), signature)
 
 
 def _unpickled(content: bytes) -> Any:

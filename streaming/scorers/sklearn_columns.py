@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from streaming.errors import ModelError
-from streaming.scorers.base import Columns, Kind
+from streaming.scorers.base import ColumnKind, Columns
 
 _LARGEST: Final = float(np.finfo(np.float32).max)
 #: A value of each oddity that a number can have.
@@ -32,7 +32,7 @@ class Column:
     """One column that the estimator reads."""
 
     name: str
-    kind: Kind
+    kind: ColumnKind
     #: What stands for null in text: None or NaN, as the training data had it. Numbers always have NaN.
     null: Any = math.nan
     #: The texts the estimator knows, or None when it does not say.

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from streaming.errors import ModelError
 from streaming.scorers.arrow import Rows, answers, columns, failed
-from streaming.scorers.base import Columns, Kind, Scorer, Scores
+from streaming.scorers.base import ColumnKind, Columns, Scorer, Scores
 from streaming.scorers.files import Package
 
 Opener = Callable[[Package], Scorer]
@@ -29,7 +29,7 @@ class Shared(Protocol):
         """The package."""
 
 
-def scoring(shared: Shared, name: str, open_: Opener, kinds: Mapping[str, Kind]) -> Callable[..., Any]:
+def scoring(shared: Shared, name: str, open_: Opener, kinds: Mapping[str, ColumnKind]) -> Callable[..., Any]:
     """The function that workers run. It carries the name of the model and where its bytes are, never an open model."""
 
     def score(*arrays: pa.Array) -> pa.Array:
@@ -48,7 +48,7 @@ def _opened(name: str, open_: Callable[[], Scorer]) -> Scorer:
     return _open[name]
 
 
-def _score(scorer: Scorer, kinds: Mapping[str, Kind], arrays: Sequence[pa.Array]) -> pa.Array:
+def _score(scorer: Scorer, kinds: Mapping[str, ColumnKind], arrays: Sequence[pa.Array]) -> pa.Array:
     """Arrow columns, in the order of `kinds`, as Arrow answers: a struct of prediction, probability and error for each row."""
     n = len(arrays[0])
     texts: list[str | None] = [None] * n

@@ -12,14 +12,14 @@ from pyspark.ml import Estimator, classification, clustering, regression
 from streaming.errors import ConfigError
 
 Stage = TypeVar("Stage")
-Kind = Literal["classification", "regression", "clustering"]
+Task = Literal["classification", "regression", "clustering"]
 
 
 @dataclass(frozen=True)
 class Algorithm:
     """One algorithm of Spark ML."""
 
-    kind: Kind
+    kind: Task
     create: Callable[[], Estimator[Any]]
     #: Whether numbers are brought to mean 0 and deviation 1 first: where the size of a number decides how much it counts.
     scale: bool

@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 #: partitions' sums arrive in any order and the last digits may differ.
 ROWS_PER_PARTITION: Final = 500_000
 
-__all__ = ["Report", "train"]
+__all__ = ["TrainingReport", "train"]
 
 
 @dataclass(frozen=True)
-class Report:
+class TrainingReport:
     """What a training did and how good the result is."""
 
     name: str
@@ -70,7 +70,7 @@ class Report:
         return "\n".join([*lines, f"saved: {self.uri}", f"sha256: {self.sha256}"])
 
 
-def train(section: Train, model: SavedModel, spark: SparkSession, *, source: str, overwrite: bool = False) -> Report:
+def train(section: Train, model: SavedModel, spark: SparkSession, *, source: str, overwrite: bool = False) -> TrainingReport:
     """Train the pipeline that `section` describes and save it at `model.uri` with a manifest. Returns what came of it.
 
     A row belongs to the training or the test rows by its content and the seed; the rows are sorted by content before
@@ -88,7 +88,7 @@ def train(section: Train, model: SavedModel, spark: SparkSession, *, source: str
         data.cached.unpersist()
 
 
-def _train(section: Train, model: SavedModel, data: table.Table, *, source: str, overwrite: bool, began: float) -> Report:
+def _train(section: Train, model: SavedModel, data: table.Table, *, source: str, overwrite: bool, began: float) -> TrainingReport:
     label = _label(section, data, source=source)
     split = _split(section, data, label, source=source)
     spark, to_train, to_test = data.rows.sparkSession, split.train.cache(), split.test.cache()
@@ -109,7 +109,7 @@ def _train(section: Train, model: SavedModel, data: table.Table, *, source: str,
     sha256 = publish.save(spark, fitted, model.uri, details=details, overwrite=overwrite, source=source)
     seconds = time.monotonic() - began
     log.info("trained model=%s version=%s rows=%d seconds=%.1f uri=%s", model.name, model.version, data.rows_used, seconds, model.uri)
-    return Report(
+    return TrainingReport(
         name=model.name, version=model.version, algorithm=section.algorithm, uri=model.uri, sha256=sha256,
         rows_read=data.rows_read, rows_without_label=data.rows_without_label, rows_train=split.n_train, rows_test=split.n_test,
         metrics=metrics, baseline=baseline, seconds=seconds,

@@ -69,12 +69,6 @@ def test_a_model_that_is_missing_is_one_readable_error(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-def test_a_format_that_needs_spark_says_so(tmp_path: Path) -> None:
-    section = cfg.load(write_config(tmp_path, format="pmml")).model
-    with pytest.raises(ModelError, match="pmml cannot be served without Spark"):
-        sources.open_scorer(section, Api(), source=tmp_path)
-
-
 def test_a_port_that_is_taken_is_one_readable_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

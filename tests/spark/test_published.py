@@ -12,14 +12,14 @@ from pyspark.sql import SparkSession
 
 from streaming.errors import TransientError
 from streaming.learning import weights_file
-from streaming.online.weights import Kind, Weights
+from streaming.online.weights import Weights, WeightsKind
 from streaming.runtime.files import LocalFolder
 
 D = 7
 RNG = np.random.default_rng(11)
 
 
-def weights(kind: Kind, scale: float = 1.0) -> Weights:
+def weights(kind: WeightsKind, scale: float = 1.0) -> Weights:
     if kind == "nearest":
         return Weights(kind, RNG.normal(size=(4, D)) * scale, None)
     if kind == "softmax":

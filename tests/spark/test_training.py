@@ -19,7 +19,7 @@ from streaming.config.sections import SavedModel, Train
 from streaming.demo import churn
 from streaming.errors import ConfigError
 from streaming.models import manifest
-from streaming.training.run import Report, train
+from streaming.training.run import TrainingReport, train
 
 ROWS = 800
 CATEGORICAL = ("contract", "internet_service", "payment_method", "paperless_billing")
@@ -40,7 +40,7 @@ def saved(path: Path) -> SavedModel:
     return SavedModel(name="churn", version="v1", uri=str(path))
 
 
-def run(spark: SparkSession, data: Path, out: Path, **changes: Any) -> tuple[Report, PipelineModel]:
+def run(spark: SparkSession, data: Path, out: Path, **changes: Any) -> tuple[TrainingReport, PipelineModel]:
     report = train(section(data, **changes), saved(out), spark, source="conf/test.yaml")
     return report, PipelineModel.load(str(out))
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streaming.api.served import Served
 from streaming.errors import ModelError
-from streaming.scorers.base import Columns, Kind, Scores
+from streaming.scorers.base import ColumnKind, Columns, Scores
 
 WEIGHTS: dict[str, Any] = {
     "contract": {"Month-to-month": 1.3, "One year": 0.0, "Two year": -1.0},
@@ -49,7 +49,7 @@ class Churn:
     intercept: float = INTERCEPT
     seen: list[int] = field(default_factory=list)
 
-    def inputs(self) -> Mapping[str, Kind]:
+    def inputs(self) -> Mapping[str, ColumnKind]:
         return {name: "text" if isinstance(weight, dict) else "number" for name, weight in WEIGHTS.items()}
 
     def categories(self) -> Mapping[str, Sequence[str]]:
@@ -87,7 +87,7 @@ class LinearChurn(Churn):
 class Length:
     """A regression over one vector: its sum."""
 
-    def inputs(self) -> Mapping[str, Kind]:
+    def inputs(self) -> Mapping[str, ColumnKind]:
         return {"features": "vector"}
 
     def score(self, columns: Columns) -> Scores:

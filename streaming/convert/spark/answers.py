@@ -10,10 +10,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streaming.models.spark.pipeline import SparkModel
-from streaming.scorers.base import Columns, Kind, Scores
+from streaming.scorers.base import ColumnKind, Columns, Scores
 
 
-def scores(model: SparkModel, columns: Columns, kinds: Mapping[str, Kind], types: Mapping[str, str]) -> Scores:
+def scores(model: SparkModel, columns: Columns, kinds: Mapping[str, ColumnKind], types: Mapping[str, str]) -> Scores:
     """What `model` itself answers, in one batch job. NaN in a number is null for Spark."""
     n = len(next(iter(columns.values())))
     arrays: dict[str, Any] = {"__row": pa.array(np.arange(n))}
@@ -35,11 +35,11 @@ def scores(model: SparkModel, columns: Columns, kinds: Mapping[str, Kind], types
     return Scores(prediction, probability, error)
 
 
-def _cast(kind: Kind, name: str, types: Mapping[str, str]) -> bool:
+def _cast(kind: ColumnKind, name: str, types: Mapping[str, str]) -> bool:
     return kind == "number" and name.lower() in types
 
 
-def _arrow(values: NDArray[Any], kind: Kind) -> Any:
+def _arrow(values: NDArray[Any], kind: ColumnKind) -> Any:
     if kind == "number":
         return pa.array(values, pa.float64(), from_pandas=True)
     if kind == "text":

@@ -10,11 +10,11 @@ import numpy as np
 from onnx import TensorProto
 
 from streaming.convert.spark.graph import CannotConvert, Graph, Value, affine
-from streaming.convert.spark.linear import Answer, Predict, argmax, features_of, label
+from streaming.convert.spark.linear import Predict, Predicted, argmax, features_of, label
 from streaming.models.spark.metadata import Stage
 
 
-def naive_bayes(graph: Graph, stage: Stage, fitted: Any) -> Answer:
+def naive_bayes(graph: Graph, stage: Stage, fitted: Any) -> Predicted:
     """log P(class) + log P(features | class), and their softmax."""
     features = features_of(graph, stage, fitted.numFeatures)
     pi, theta = fitted.pi.toArray(), fitted.theta.toArray()
@@ -36,7 +36,7 @@ def naive_bayes(graph: Graph, stage: Stage, fitted: Any) -> Answer:
     else:
         raise CannotConvert(f"modelType {kind!r} is not known")
     probability = Value(graph.add("Softmax", raw, axis=1), len(pi))
-    return Answer(label(graph, fitted, raw, probability), probability, features)
+    return Predicted(label(graph, fitted, raw, probability), probability, features)
 
 
 def _demand(graph: Graph, stage: Stage, fits: str) -> None:
@@ -57,7 +57,7 @@ def _gaussian(graph: Graph, features: str, pi: Any, theta: Any, sigma: Any) -> s
     return graph.add("Concat", *columns, axis=1)
 
 
-def perceptron(graph: Graph, stage: Stage, fitted: Any) -> Answer:
+def perceptron(graph: Graph, stage: Stage, fitted: Any) -> Predicted:
     """Layers of sigmoids, and a softmax over the last."""
     layers = [int(size) for size in fitted.getLayers()]
     features = features_of(graph, stage, layers[0])
@@ -71,10 +71,10 @@ def perceptron(graph: Graph, stage: Stage, fitted: Any) -> Answer:
         if i < len(layers) - 2:
             tensor = graph.add("Sigmoid", tensor)
     probability = Value(graph.add("Softmax", tensor, axis=1), layers[-1])
-    return Answer(label(graph, fitted, tensor, probability), probability, features)
+    return Predicted(label(graph, fitted, tensor, probability), probability, features)
 
 
-def kmeans(graph: Graph, stage: Stage, fitted: Any) -> Answer:
+def kmeans(graph: Graph, stage: Stage, fitted: Any) -> Predicted:
     """The nearest center, the first of several."""
     if fitted.getDistanceMeasure() != "euclidean":
         raise CannotConvert(f"distanceMeasure {fitted.getDistanceMeasure()!r}; only euclidean has a portable form")
@@ -86,7 +86,7 @@ def kmeans(graph: Graph, stage: Stage, fitted: Any) -> Answer:
         away = graph.add("Sub", features.tensor, graph.const(center[None, :]))
         columns.append(graph.add("ReduceSum", graph.add("Mul", away, away), axis, keepdims=1))
     distances = columns[0] if len(columns) == 1 else graph.add("Concat", *columns, axis=1)
-    return Answer(argmax(graph, graph.add("Neg", distances)), None, features)
+    return Predicted(argmax(graph, graph.add("Neg", distances)), None, features)
 
 
 OTHERS: Final[Mapping[str, Predict]] = {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from streaming.errors import ModelError
-from streaming.scorers.base import Kind
+from streaming.scorers.base import ColumnKind
 
 #: Opsets that every onnxruntime since 1.18 runs. TreeEnsemble came with ai.onnx.ml 5: the first one that answers in double.
 OPSET: Final = 19
@@ -45,7 +45,7 @@ class Graph:
     #: Stands for null in a text input; no label of the model is equal to it.
     null_text: str
     #: The kind of every input column.
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, ColumnKind]
     nodes: list[Any] = field(default_factory=list)
     constants: list[Any] = field(default_factory=list)
     inputs: dict[str, Value] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Graph:
         """True when the event gives the column."""
         return name.lower() in {seen.lower() for seen in self.inputs}
 
-    def _value(self, name: str, kind: Kind, width: int) -> Value:
+    def _value(self, name: str, kind: ColumnKind, width: int) -> Value:
         found = self.values.get(name.lower())
         if found is None:
             declared = next((k for seen, k in self.kinds.items() if seen.lower() == name.lower()), kind)
@@ -107,7 +107,7 @@ class Graph:
             found = self._input(next((seen for seen in self.kinds if seen.lower() == name.lower()), name), kind, width)
         return found
 
-    def _input(self, name: str, kind: Kind, width: int) -> Value:
+    def _input(self, name: str, kind: ColumnKind, width: int) -> Value:
         # An input may be called as the graph's own tensors are, so it gets a node and a name of its own.
         tensor = self.add("Identity", name)
         if kind == "text":

@@ -16,7 +16,7 @@ from streaming.models.spark.metadata import Stage
 
 
 @dataclass(frozen=True)
-class Answer:
+class Predicted:
     """What a predicting stage gives: tensors of shape (n, 1) and (n, classes)."""
 
     prediction: str
@@ -25,7 +25,7 @@ class Answer:
     linear: Linear | None = None
 
 
-Predict = Callable[[Graph, Stage, Any], Answer]
+Predict = Callable[[Graph, Stage, Any], Predicted]
 
 
 def features_of(graph: Graph, stage: Stage, width: int) -> Value:
@@ -61,7 +61,7 @@ def product(graph: Graph, features: str, coefficients: Any) -> str:
     return columns[0] if len(columns) == 1 else graph.add("Concat", *columns, axis=1)
 
 
-def logistic_regression(graph: Graph, stage: Stage, fitted: Any) -> Answer:
+def logistic_regression(graph: Graph, stage: Stage, fitted: Any) -> Predicted:
     """Binary: P(1) = sigmoid(margin), class 1 above the threshold. Multinomial: softmax of the margins."""
     features = features_of(graph, stage, fitted.numFeatures)
     matrix = fitted.coefficientMatrix
@@ -69,7 +69,7 @@ def logistic_regression(graph: Graph, stage: Stage, fitted: Any) -> Answer:
     margins = graph.add("Add", product(graph, features.tensor, matrix), graph.const(intercepts[None, :]))
     if matrix.numRows > 1:
         probability = Value(graph.add("Softmax", margins, axis=1), matrix.numRows)
-        return Answer(label(graph, fitted, margins, probability), probability, features)
+        return Predicted(label(graph, fitted, margins, probability), probability, features)
     both = graph.add("Concat", graph.add("Neg", margins), margins, axis=1)
     probability = Value(graph.add("Sigmoid", both), 2)
     threshold = float(fitted.getThreshold())
@@ -77,7 +77,7 @@ def logistic_regression(graph: Graph, stage: Stage, fitted: Any) -> Answer:
         least = float(np.log(threshold) - np.log1p(-threshold))
     prediction = above(graph, margins, least)
     linear = Linear("logit", float(intercepts[0]), tuple(map(float, matrix.toArray()[0])), features.sources)
-    return Answer(prediction, probability, features, linear)
+    return Predicted(prediction, probability, features, linear)
 
 
 def above(graph: Graph, margin: str, least: float) -> str:
@@ -85,18 +85,18 @@ def above(graph: Graph, margin: str, least: float) -> str:
     return graph.add("Cast", graph.add("Greater", margin, graph.const([[least]])), to=TensorProto.DOUBLE)
 
 
-def linear_svc(graph: Graph, stage: Stage, fitted: Any) -> Answer:
+def linear_svc(graph: Graph, stage: Stage, fitted: Any) -> Predicted:
     """Class 1 where the margin is above the threshold; no probability."""
     features = features_of(graph, stage, fitted.numFeatures)
     margin = graph.add("Add", product(graph, features.tensor, fitted.coefficients), graph.const([[float(fitted.intercept)]]))
-    return Answer(above(graph, margin, float(fitted.getThreshold())), None, features)
+    return Predicted(above(graph, margin, float(fitted.getThreshold())), None, features)
 
 
-def linear_regression(graph: Graph, stage: Stage, fitted: Any) -> Answer:
+def linear_regression(graph: Graph, stage: Stage, fitted: Any) -> Predicted:
     """intercept + coefficients . features."""
     features = features_of(graph, stage, fitted.numFeatures)
     eta = graph.add("Add", product(graph, features.tensor, fitted.coefficients), graph.const([[float(fitted.intercept)]]))
-    return Answer(eta, None, features, _linear("identity", fitted, features))
+    return Predicted(eta, None, features, _linear("identity", fitted, features))
 
 
 def _linear(link: str, fitted: Any, features: Value) -> Linear:
@@ -108,7 +108,7 @@ _EPSILON: Final = 1e-16
 _GREATEST: Final = float(np.finfo(np.float64).max)
 
 
-def generalized_linear_regression(graph: Graph, stage: Stage, fitted: Any) -> Answer:
+def generalized_linear_regression(graph: Graph, stage: Stage, fitted: Any) -> Predicted:
     """The inverse of the link at intercept + coefficients . features (+ offset), brought into the range of the family."""
     features = features_of(graph, stage, fitted.numFeatures)
     family, link, power = family_and_link(fitted)
@@ -122,7 +122,7 @@ def generalized_linear_regression(graph: Graph, stage: Stage, fitted: Any) -> An
     mean = _LINKS[link](graph, eta, power) if link in _LINKS else None
     if mean is None:
         raise CannotConvert(f"the link {link!r} needs a function that ONNX runtimes do not have in double precision")
-    return Answer(_into_range(graph, family, mean), None, features, None if offset else _linear(link, fitted, features))
+    return Predicted(_into_range(graph, family, mean), None, features, None if offset else _linear(link, fitted, features))
 
 
 def _one_minus_exp(graph: Graph, eta: str) -> str:

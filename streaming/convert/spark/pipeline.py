@@ -12,22 +12,22 @@ from streaming.convert.converted import Converted
 from streaming.convert.spark.bayes_mlp_kmeans import OTHERS
 from streaming.convert.spark.features import FEATURES
 from streaming.convert.spark.graph import CannotConvert, Graph, Value
-from streaming.convert.spark.linear import LINEAR, Answer
+from streaming.convert.spark.linear import LINEAR, Predicted
 from streaming.convert.spark.trees import TREES
 from streaming.errors import ModelError
 from streaming.models.spark.known import known_labels, known_types
 from streaming.models.spark.metadata import Stage
 from streaming.models.spark.pipeline import SparkModel
-from streaming.scorers.base import Kind
+from streaming.scorers.base import ColumnKind
 
 _PREDICT: Final = {**LINEAR, **TREES, **OTHERS}
 #: What stands for null in text inputs; lengthened while a label of the model is equal to it.
 _NULL_TEXT: Final = "\ue000null"
 
 
-def kinds_of(inputs: StructType) -> dict[str, Kind]:
+def kinds_of(inputs: StructType) -> dict[str, ColumnKind]:
     """The kinds of a SparkModel's inputs. A column of any type is read as text: only StringIndexer takes any."""
-    found: dict[str, Kind] = {}
+    found: dict[str, ColumnKind] = {}
     for column in inputs.fields:
         if isinstance(column.dataType, StringType | NullType):
             found[column.name] = "text"
@@ -48,7 +48,7 @@ def convert(model: SparkModel) -> Converted:
     kinds = kinds_of(model.inputs()) if not refused else {}
     labels = known_labels(model) if not refused else {}
     graph = Graph(_unlike(labels), kinds)
-    answer: Answer | None = None
+    answer: Predicted | None = None
     if not refused:
         types = known_types(model)
         for stage, transform in model.steps:
@@ -61,7 +61,7 @@ def convert(model: SparkModel) -> Converted:
         raise ModelError(f"{model.uri}: cannot be converted to ONNX: {'; '.join(refused)}")
     made = graph.finish(answer.prediction, answer.probability, answer.features, model.predictor.flow())
     sizes = {name: value.width for name, value in graph.inputs.items() if kinds[name] == "vector"}
-    used: dict[str, Kind] = {name: kinds[name] for name in kinds if name in graph.inputs}
+    used: dict[str, ColumnKind] = {name: kinds[name] for name in kinds if name in graph.inputs}
     return Converted(
         model=made,
         kinds=used,
@@ -91,7 +91,7 @@ def _why_not(stage: Stage) -> str | None:
     return f"a {stage.name} has no portable form; those that have one: {', '.join(sorted({*FEATURES, *_PREDICT}))}"
 
 
-def _stage(graph: Graph, model: SparkModel, stage: Stage, fitted: Any, types: Mapping[str, str]) -> Answer | None:
+def _stage(graph: Graph, model: SparkModel, stage: Stage, fitted: Any, types: Mapping[str, str]) -> Predicted | None:
     if stage.name in FEATURES:
         FEATURES[stage.name](graph, stage, fitted, types)
         return None

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from streaming.convert.spark.graph import CannotConvert, Graph, Value
-from streaming.convert.spark.linear import Answer, Predict, features_of, label
+from streaming.convert.spark.linear import Predict, Predicted, features_of, label
 from streaming.models.spark.metadata import Stage
 
 #: Modes of the operator TreeEnsemble (ai.onnx.ml 5): go left when x <= split, or when x is one of a set.
@@ -172,7 +172,7 @@ def _predictions(trees: Sequence[Tree], weights: Sequence[float]) -> list[Values
     return [{number: node.prediction * weight for number, node in tree.items()} for tree, weight in zip(trees, weights, strict=True)]
 
 
-def classifier(graph: Graph, stage: Stage, fitted: Any) -> Answer:
+def classifier(graph: Graph, stage: Stage, fitted: Any) -> Predicted:
     """A tree: the class counts of the leaf. A forest: the sum over the trees of the leaf's class shares."""
     features = features_of(graph, stage, fitted.numFeatures)
     trees = read(stage)
@@ -186,7 +186,7 @@ def classifier(graph: Graph, stage: Stage, fitted: Any) -> Answer:
     raw = graph.add("Concat", *columns, axis=1)
     total = graph.add("ReduceSum", raw, graph.const([1], np.int64), keepdims=1)
     probability = Value(graph.add("Div", raw, total), classes)
-    return Answer(label(graph, fitted, raw, probability), probability, features)
+    return Predicted(label(graph, fitted, raw, probability), probability, features)
 
 
 def _shares(stats: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -194,29 +194,29 @@ def _shares(stats: NDArray[np.float64]) -> NDArray[np.float64]:
     return stats / total if total != 0.0 else stats * 0.0
 
 
-def regressor(graph: Graph, stage: Stage, fitted: Any) -> Answer:
+def regressor(graph: Graph, stage: Stage, fitted: Any) -> Predicted:
     """The mean of the trees."""
     features = features_of(graph, stage, fitted.numFeatures)
     trees = read(stage)
     total = _sum(graph, features.tensor, trees, _predictions(trees, [1.0] * len(trees)))
-    return Answer(graph.add("Div", total, graph.const([[float(len(trees))]])), None, features)
+    return Predicted(graph.add("Div", total, graph.const([[float(len(trees))]])), None, features)
 
 
-def boosted_regressor(graph: Graph, stage: Stage, fitted: Any) -> Answer:
+def boosted_regressor(graph: Graph, stage: Stage, fitted: Any) -> Predicted:
     """The weighted sum of the trees."""
     features = features_of(graph, stage, fitted.numFeatures)
     trees = read(stage)
-    return Answer(_sum(graph, features.tensor, trees, _predictions(trees, fitted.treeWeights)), None, features)
+    return Predicted(_sum(graph, features.tensor, trees, _predictions(trees, fitted.treeWeights)), None, features)
 
 
-def boosted_classifier(graph: Graph, stage: Stage, fitted: Any) -> Answer:
+def boosted_classifier(graph: Graph, stage: Stage, fitted: Any) -> Predicted:
     """P(1) = sigmoid(2 * margin), where the margin is the weighted sum of the trees."""
     features = features_of(graph, stage, fitted.numFeatures)
     trees = read(stage)
     margin = _sum(graph, features.tensor, trees, _predictions(trees, fitted.treeWeights))
     raw = graph.add("Concat", graph.add("Neg", margin), margin, axis=1)
     probability = Value(graph.add("Sigmoid", graph.add("Mul", raw, graph.const([[2.0]]))), 2)
-    return Answer(label(graph, fitted, raw, probability), probability, features)
+    return Predicted(label(graph, fitted, raw, probability), probability, features)
 
 
 TREES: Final[Mapping[str, Predict]] = {

@@ -28,6 +28,7 @@ from pyspark.sql.classic.column import Column as ClassicColumn
 from pyspark.sql.types import DoubleType, FloatType
 
 from streaming.errors import ModelError
+from streaming.models.columns import quoted
 from streaming.models.spark.metadata import Stage
 
 #: Columns of the guard and of the event begin so: they pass every stage, whatever a stage selects.
@@ -230,11 +231,6 @@ def first_failure(checks: Sequence[tuple[Column, Column]]) -> Column:
     for when, number in checks:
         found = found.when(when, number)
     return F.coalesce(F.col(FAILED), found)
-
-
-def quoted(name: str) -> Column:
-    """The column of exactly this name, dots and all."""
-    return F.col("`" + name.replace("`", "``") + "`")
 
 
 def is_vector(rows: DataFrame, name: str) -> bool:

@@ -14,7 +14,7 @@ from pyspark.sql.types import ArrayType, DataType, DoubleType, NullType, StringT
 from streaming.errors import ModelError
 from streaming.models import manifest
 
-Kind = Literal["classification", "regression", "clustering"]
+Task = Literal["classification", "regression", "clustering"]
 
 #: What MLWriter names the one file of a metadata folder: no compression, nothing hidden, so Spark and we read the same line.
 _PART: Final = re.compile(r"part-\d{5}[A-Za-z0-9-]*(\.txt)?")
@@ -197,7 +197,7 @@ def schema(columns: Mapping[str, DataType]) -> StructType:
     return StructType([StructField(name, accepted) for name, accepted in columns.items()])
 
 
-def predictor(uri: str, stages: Sequence[Stage]) -> tuple[Stage, Kind]:
+def predictor(uri: str, stages: Sequence[Stage]) -> tuple[Stage, Task]:
     """The stage that predicts, and what. ModelError when none does."""
     for stage in reversed(stages):
         for kind in ("classification", "regression", "clustering"):

@@ -21,11 +21,11 @@ from pyspark.sql.types import ArrayType, DataType, DoubleType, NullType, StringT
 from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
 from streaming.models.base import OUTPUTS
-from streaming.models.columns import mismatches
+from streaming.models.columns import check, quoted
 from streaming.models.spark import metadata as described
 from streaming.models.spark.fold.proof import Folding, folding
-from streaming.models.spark.guard import FAILED, OWN, Guard, first_failure, is_vector, quoted
-from streaming.models.spark.metadata import Kind, Stage
+from streaming.models.spark.guard import FAILED, OWN, Guard, first_failure, is_vector
+from streaming.models.spark.metadata import Stage, Task
 from streaming.models.spark.vet import vet
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class SparkModel:
     #: The stages that the prediction needs, each with the function that runs it, in order.
     steps: tuple[tuple[Stage, Transform], ...] = field(repr=False)
     predictor: Stage
-    kind: Kind
+    kind: Task
     #: Sha256 of the model's files.
     fingerprint: str
     manifest: dict[str, object] | None = field(repr=False)
@@ -78,13 +78,13 @@ class SparkModel:
         An event column may have the name of a column that the pipeline writes; the two never meet. Only the four
         names of OUTPUTS are taken: ModelError when an event has one of them, or lacks a column the pipeline reads.
         """
-        _check_columns(self, events.schema)
+        check(self.uri, self.inputs(), events.schema)
         folded = self.folding(events.schema).folded
         return folded.apply(events) if folded is not None else self.guarded(events)
 
     def guarded(self, events: DataFrame) -> DataFrame:
         """:meth:`transform` by Spark ML's own stages: the original that every other form of the model is compared with."""
-        _check_columns(self, events.schema)
+        check(self.uri, self.inputs(), events.schema)
         return score(self, events, Guard(self.spark, self.uri, frozenset(self.inputs().fieldNames())))
 
     def folding(self, schema: StructType) -> Folding:
@@ -175,7 +175,7 @@ def score(model: SparkModel, events: DataFrame, guard: Guard) -> DataFrame:
     rows = events.select(*kept, *_visible(model, events), F.lit(None).cast("int").alias(FAILED))
     rows = _vectors(model, rows, guard)
     for stage, transform in model.steps:
-        rows = _beware(stage, rows, guard)
+        rows = _null_unsafe(stage, rows, guard)
         try:
             rows = guard.apply(stage, rows, transform)
         except (Py4JJavaError, PySparkException) as refused:
@@ -209,7 +209,7 @@ def _vectors(model: SparkModel, rows: DataFrame, guard: Guard) -> DataFrame:
     return guard.apply(stage, rows, lambda frame: frame.withColumns(found))
 
 
-def _beware(stage: Stage, rows: DataFrame, guard: Guard) -> DataFrame:
+def _null_unsafe(stage: Stage, rows: DataFrame, guard: Guard) -> DataFrame:
     """Null in place of the few values on which Spark ML fails with a Java Error, which no guard may catch."""
     if stage.params.get("distanceMeasure") != "cosine" or not stage.inputs or not is_vector(rows, stage.inputs[0]):
         return rows
@@ -257,16 +257,6 @@ def _array(rows: DataFrame, name: Any) -> Column | None:
     if not name or name not in rows.columns or not is_vector(rows, name):
         return None
     return F.when(quoted(name).isNotNull(), vector_to_array(quoted(name)))
-
-
-def _check_columns(model: SparkModel, schema: StructType) -> None:
-    taken = [name for name in schema.fieldNames() if name.lower() in OUTPUTS]
-    if taken:
-        raise ModelError(f"{model.uri}: the event has a column {taken[0]!r}, a name under which the model answers ({', '.join(OUTPUTS)}); "
-                         "give the event's field another name with events.columns")  # fmt: skip
-    wrong = mismatches(model.inputs(), schema)
-    if wrong:
-        raise ModelError(f"{model.uri}: the events do not fit the model: {'; '.join(wrong)}")
 
 
 def _rehearse(model: SparkModel) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from streaming.errors import ModelError
 from streaming.models import manifest
 from streaming.models.spark import metadata as stages
 from streaming.models.spark.metadata import Stage
+from streaming.scorers.files import MANIFEST, tampered
 
 _PACKAGES: Final = ("feature", "classification", "regression", "clustering")
 #: Spark's transformers that need no fitting. Everything else that may be loaded is called ...Model.
@@ -72,10 +73,9 @@ def check_fingerprint(section: SavedModel, spark: SparkSession) -> tuple[str, di
     """The fingerprint and the manifest. ModelError when the files are not those that the config or the manifest expects."""
     got, details = manifest.fingerprint(spark, section.uri), manifest.read(spark, section.uri)
     recorded = None if details is None else details.get("sha256")
-    for expected, by in ((section.sha256, "model.sha256 in the config"), (recorded, manifest.NAME)):
+    for expected, by in ((section.sha256, "model.sha256 in the config"), (recorded, MANIFEST)):
         if expected is not None and expected != got:
-            raise ModelError(f"{section.uri}: the files were changed or tampered with: {by} expects sha256 {expected}, got {got}; "
-                             "restore the model, or, if the change is yours, write a new manifest and update model.sha256")  # fmt: skip
+            raise tampered(section.uri, expected=expected, got=got, by=by)
     return got, details
 
 

@@ -112,7 +112,7 @@ def _text() -> Column:
 
 def _again(config: Config, record: DataFrame, schema: StructType, spark: SparkSession) -> Answer:
     """What the lane's own function says of the record now, with the saved model alone."""
-    model = cast(Model, adapters.load(config.model.format, adapters.MODELS).load(config.model, spark))
+    model = cast(Model, adapters.model_of(config.model.format).load(config.model, spark))
     alone = config.model_copy(update={"learners": (), "labels": None})
     (written,) = score.score(record, alone, schema, model).select("key", "value", "headers").toArrow().to_pylist()
     return topics.answer(written)

@@ -12,10 +12,10 @@ from streaming.errors import ModelError
 from streaming.scorers.base import Scores
 
 #: prediction, probability and error, as JSON has them.
-Answer = Mapping[str, Any]
+RowAnswer = Mapping[str, Any]
 
 
-def scores(answers: Sequence[Answer]) -> Scores:
+def scores(answers: Sequence[RowAnswer]) -> Scores:
     """The answers in their order. An answer without a prediction is an error."""
     error = [None if each.get("prediction") is not None else str(each.get("error") or "no prediction and no error") for each in answers]
     prediction = np.array([np.nan if said else float(each["prediction"]) for each, said in zip(answers, error, strict=True)])
@@ -26,7 +26,7 @@ def scores(answers: Sequence[Answer]) -> Scores:
     return Scores(prediction, np.array([each.get("probability") or nothing for each in answers], dtype=np.float64), error)
 
 
-def in_order(found: Mapping[int, Answer], n: int, form: str) -> list[Answer]:
+def in_order(found: Mapping[int, RowAnswer], n: int, form: str) -> list[RowAnswer]:
     """The answers to rows 0 to n - 1. ModelError when one is missing."""
     missing = [row for row in range(n) if row not in found]
     if missing:

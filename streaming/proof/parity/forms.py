@@ -22,10 +22,11 @@ from streaming.config.sections import Api, SavedModel
 from streaming.convert.spark.pipeline import convert
 from streaming.errors import ModelError
 from streaming.models.spark.pipeline import SparkModel
-from streaming.proof.parity.answers import Answer, in_order, scores
+from streaming.proof.parity.answers import RowAnswer, in_order, scores
 from streaming.proof.parity.golden import ROW, Golden, frame
 from streaming.proof.parity.stream import ask
 from streaming.records.predictions import split
+from streaming.scorers import files
 from streaming.scorers.base import Scores
 
 #: Rows on which a package proves itself while it is made; the golden rows follow.
@@ -52,7 +53,7 @@ class Bench:
     @cached_property
     def portable(self) -> Any:
         """The pipeline as ONNX, proven once more on generated rows. NoSuchForm when a stage has none."""
-        package = adapters.load("package", {"package": ("streaming.convert.package", "convert")})
+        package = adapters.load("package", adapters.PARTS)
         try:
             convert(self.model)
         except ModelError as none:
@@ -62,7 +63,7 @@ class Bench:
     @cached_property
     def package(self) -> Path:
         """The folder that `streaming package` writes."""
-        module = adapters.load("package", {"package": ("streaming.convert.package", "convert")})
+        module = adapters.load("package", adapters.PARTS)
         made: Path = module.write(self.portable, self.folder / "package")
         return made
 
@@ -96,7 +97,7 @@ def batch(bench: Bench) -> Scores:
     said = [json.loads(line) for part in sorted(out.rglob("part-*.json")) for line in part.read_text("utf-8").splitlines()]
     # A row is named by the byte at which its piece of the file began, and its number from there.
     ordered = sorted(said, key=lambda each: split(each["event_id"])[1:])
-    answers: list[Answer] = [each | {"error": (each.get("rejected") or {}).get("error")} for each in ordered]
+    answers: list[RowAnswer] = [each | {"error": (each.get("rejected") or {}).get("error")} for each in ordered]
     if len(answers) <= golden.places[-1]:
         raise ModelError(f"parity: batch: {len(answers)} rows were scored of at least {golden.places[-1] + 1} in {golden.source}")
     return scores([answers[place] for place in golden.places])
@@ -117,32 +118,29 @@ def edge(bench: Bench) -> Scores:
 
 def onnx(bench: Bench) -> Scores:
     """The single .onnx file that `streaming convert` writes, opened as `model.format: onnx` opens it."""
-    package = adapters.load("package", {"package": ("streaming.convert.package", "convert")})
+    package = adapters.load("package", adapters.PARTS)
     file = package.as_file(bench.portable, bench.folder / "model.onnx")
-    opened = adapters.load("onnx", adapters.MODELS).open_scorer(SavedModel(name="parity", version="1", format="onnx", uri=str(file)))
-    found: Scores = opened.score(bench.golden.columns)
-    return found
+    section = SavedModel(name="parity", version="1", format="onnx", uri=str(file))
+    answered: Scores = adapters.scorer_of("onnx").open_scorer(files.read(section.uri), section).score(bench.golden.columns)
+    return answered
 
 
 def pmml(bench: Bench) -> Scores:
     """The PMML document that `streaming convert` writes, evaluated by PMML4S. NoSuchForm when JPMML cannot write it."""
-    from streaming.scorers.files import Package
-
-    module = adapters.load("pmml", {"pmml": ("streaming.convert.pmml", "convert-pmml")})
+    module = adapters.load("to pmml", adapters.PARTS)
     try:
         content = module.document(bench.model)
     except ModelError as none:
         raise NoSuchForm(str(none)) from none
-    evaluator = adapters.load("pmml", {"pmml": ("streaming.scorers.pmml", "pmml")})
-    scorer = evaluator.open_pmml(Package("model.pmml", {"model.pmml": content}, is_folder=False))
-    found: Scores = scorer.score(bench.golden.columns)
-    return found
+    written = files.Package("model.pmml", {"model.pmml": content}, is_folder=False)
+    answered: Scores = adapters.scorer_of("pmml").open_pmml(written).score(bench.golden.columns)
+    return answered
 
 
 def rest(bench: Bench) -> Scores:
     """The REST API on a socket of this machine, asked in requests of many rows."""
     rows = bench.golden.inputs()
-    said: list[Answer] = []
+    said: list[RowAnswer] = []
     with _serving(bench) as port:
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)
         try:
@@ -162,9 +160,10 @@ def rest(bench: Bench) -> Scores:
 @contextmanager
 def _serving(bench: Bench) -> Iterator[int]:
     """The application over the package, on a free port; ends with the block."""
-    serve: Any = adapters.load("api", {"api": ("streaming.api.server", "api")})
-    served: Any = adapters.load("api", {"api": ("streaming.api.served", "api")})
-    opened = adapters.load("onnx", {"onnx": ("streaming.scorers.onnx", "onnx")}).open_onnx(str(bench.package))
+    serve: Any = adapters.load("api", adapters.PARTS)
+    from streaming.api import served
+
+    opened = adapters.scorer_of("onnx").open_onnx(bench.package)
     model = bench.config.model
     source = _Given(lambda: served.Served.of(opened, name=model.name, version=model.version))
     settings = Api(port=0, requests_per_second=None, max_body_bytes=64 << 20)

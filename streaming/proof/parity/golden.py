@@ -26,7 +26,7 @@ from streaming.records.schema import event_columns, event_schema, field_column
 from streaming.records.schema import field as field_at
 from streaming.scorers import columns as columns_of
 from streaming.scorers import rows
-from streaming.scorers.base import Columns, Kind
+from streaming.scorers.base import ColumnKind, Columns
 
 #: The format of a data file by its ending, as `streaming batch` calls it.
 ENDINGS: Final = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json"}
@@ -57,7 +57,7 @@ class Golden:
     format: str
     #: The event schema; what the model sees of it; and what of that the model reads.
     schema: StructType
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, ColumnKind]
     columns: Columns = field(repr=False)
 
     def __len__(self) -> int:
@@ -117,13 +117,13 @@ def frame(spark: SparkSession, path: Path, config: Config, schema: StructType) -
 def generated(config: Config, model: SparkModel, schema: StructType, n: int) -> list[dict[str, Any]]:
     """n events: what the model knows, what it has never seen, nulls and odd numbers. The same at every call."""
     seen = {f.name.lower(): f.dataType for f in event_columns(schema, config.events)}
-    kinds: dict[str, Kind] = dict(kinds_of(model.inputs()))
+    kinds: dict[str, ColumnKind] = dict(kinds_of(model.inputs()))
     vectors = [name for name, kind in kinds.items() if kind == "vector"]
     if vectors:
         raise ConfigError(f"{model.uri}: the input {vectors[0]!r} is a vector of unknown size; give events with --data")
     numeric = {name for name, kind in kinds.items() if isinstance(seen[name.lower()], NumericType)}
     types = known_types(model) | {name: found.simpleString() for name, found in seen.items()}
-    asked: dict[str, Kind] = {name: "number" if name in numeric else kind for name, kind in kinds.items()}
+    asked: dict[str, ColumnKind] = {name: "number" if name in numeric else kind for name, kind in kinds.items()}
     made = {name: values.tolist() for name, values in rows.generate(n, asked, labels=known_labels(model), types=types).items()}
     paths = {name.lower(): name for name in schema.fieldNames()} | {name.lower(): path for name, path in config.events.columns.items()}
     whole = {name for name in numeric if types[name.lower()] in {"tinyint", "smallint", "int", "bigint"}}

@@ -41,7 +41,7 @@ class Row:
 
     form: str
     #: None when the model has no such form.
-    report: compare.Report | None
+    report: compare.Agreement | None
     #: The worst events, worst first: their number in the data, their key.
     worst: Sequence[tuple[int, str]] = ()
     #: Why there is no such form, or what the form said of the worst event; names columns, never values.
@@ -126,7 +126,7 @@ def judged(form: str, original: Scores, answered: Scores, where: Sequence[int], 
     try:
         report = compare.compare(original, answered, classes=classes, tolerance=compare.TOLERANCE)
     except ModelError as incomparable:
-        empty = compare.Report(len(where), 0, len(where), 0, {}, (), compare.TOLERANCE)
+        empty = compare.Agreement(len(where), 0, len(where), 0, {}, (), compare.TOLERANCE)
         return Row(form, empty, note=str(incomparable))
     places = [(bench.golden.places[where[i]], bench.golden.keys[where[i]]) for i in report.worst[:_WORST]]
     said = next((words for i in report.worst if (words := answered.error[i] or original.error[i])), "")

@@ -22,7 +22,7 @@ from streaming.kafka.tail import tail
 from streaming.lanes import score
 from streaming.models.base import Model
 from streaming.models.spark.pipeline import SparkModel
-from streaming.proof.parity.answers import Answer, in_order, scores
+from streaming.proof.parity.answers import RowAnswer, in_order, scores
 from streaming.proof.parity.golden import Golden
 from streaming.records import predictions, rejected
 from streaming.records.predictions import Place
@@ -70,11 +70,11 @@ def private(config: Config, *, name: str, state: Path, mode: str) -> Config:
     )
 
 
-def answers(spark: SparkSession, config: Config) -> dict[int, Answer]:
+def answers(spark: SparkSession, config: Config) -> dict[int, RowAnswer]:
     """What stands on the topics, by the number of the event, which its record has for a key."""
     topic = config.events.topic
     numbers = {Place(topic, r["partition"], r["offset"]): int(r["key"]) for r in _records(spark, config, topic)}
-    said: list[tuple[int, Answer]] = []
+    said: list[tuple[int, RowAnswer]] = []
     for record in _records(spark, config, config.predictions.topic):
         given = predictions.parse_value(record["value"])
         said.append((numbers[Place.parse(given["event_id"])], given))
@@ -82,7 +82,7 @@ def answers(spark: SparkSession, config: Config) -> dict[int, Answer]:
         refused = rejected.parse((each["key"], each["value"]) for each in record["headers"])
         assert refused is not None  # the lane alone writes to this topic
         said.append((numbers[refused.place], {"error": refused.error}))
-    by_row: dict[int, Answer] = {}
+    by_row: dict[int, RowAnswer] = {}
     for row, answer in said:
         if by_row.setdefault(row, answer) != answer:
             raise ModelError(f"parity: stream: event {row} has two answers that differ")

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from streaming.errors import ModelError
 from streaming.scorers import columns, standalone
-from streaming.scorers.base import Kind
+from streaming.scorers.base import ColumnKind
 
-INPUTS: dict[str, Kind] = {"n": "number", "t": "text", "v": "vector"}
+INPUTS: dict[str, ColumnKind] = {"n": "number", "t": "text", "v": "vector"}
 
 
 def test_numbers_from_rows() -> None:
@@ -99,7 +99,7 @@ def test_arrow(batch: bool) -> None:
             "none": pa.nulls(3),
         }
     )
-    inputs: dict[str, Kind] = {"n": "number", "b": "number", "t": "text", "i": "text", "d": "text", "v": "vector", "none": "text"}
+    inputs: dict[str, ColumnKind] = {"n": "number", "b": "number", "t": "text", "i": "text", "d": "text", "v": "vector", "none": "text"}
     found = columns.from_arrow(table.to_batches()[0] if batch else table, inputs)
     np.testing.assert_array_equal(found["n"], [1.0, math.nan, 3.0])
     np.testing.assert_array_equal(found["b"], [1.0, math.nan, 0.0])

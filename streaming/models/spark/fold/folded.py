@@ -11,12 +11,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from streaming.models.base import OUTPUTS
+from streaming.models.columns import quoted
 from streaming.models.spark.fold import text
 from streaming.models.spark.fold.features import FEATURES
 from streaming.models.spark.fold.linear import LINEAR, Answer
 from streaming.models.spark.fold.state import CannotFold, Fold
 from streaming.models.spark.fold.values import Number, Vector
-from streaming.models.spark.guard import OWN, quoted
+from streaming.models.spark.guard import OWN
 from streaming.models.spark.metadata import Stage
 
 _FEATURES: Final = FEATURES

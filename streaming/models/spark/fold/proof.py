@@ -22,13 +22,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from streaming.models.base import OUTPUTS
+from streaming.models.columns import quoted
 from streaming.models.spark.fold.folded import Folded, fold, types_of
 from streaming.models.spark.fold.state import CannotFold
-from streaming.models.spark.guard import quoted
 from streaming.models.spark.known import known_labels
 from streaming.runtime.jars import user_cache
 from streaming.scorers import rows
-from streaming.scorers.base import Kind
+from streaming.scorers.base import ColumnKind
 
 if TYPE_CHECKING:
     from streaming.models.spark.pipeline import SparkModel
@@ -76,7 +76,7 @@ def _reads(model: SparkModel) -> set[str]:
 def generated(model: SparkModel, schema: StructType, *, n: int = ROWS, seed: int = 0) -> DataFrame:
     """Rows with the columns that the model reads, of the types that the events have."""
     types = {column: kind for column, (_, kind) in types_of(schema).items() if column in _reads(model)}
-    kinds: dict[str, Kind] = {column: _kind(kind) for column, kind in types.items()}
+    kinds: dict[str, ColumnKind] = {column: _kind(kind) for column, kind in types.items()}
     labels = {column.lower(): known for column, known in known_labels(model).items()}
     sizes = {column: _size(model, column) for column, kind in kinds.items() if kind == "vector"}
     made = rows.generate(n, kinds, labels=labels, sizes=sizes, types=types, seed=seed)
@@ -89,7 +89,7 @@ def generated(model: SparkModel, schema: StructType, *, n: int = ROWS, seed: int
     return model.spark.createDataFrame(pa.table(arrays)).selectExpr(_ROW, *listed).coalesce(1)
 
 
-def _kind(kind: str) -> Kind:
+def _kind(kind: str) -> ColumnKind:
     if kind.startswith("array"):
         return "vector"
     return "number" if kind in {"tinyint", "smallint", "int", "bigint", "float", "double"} or kind.startswith("decimal") else "text"
@@ -107,7 +107,7 @@ def _size(model: SparkModel, column: str) -> int:
     return 1
 
 
-def _arrow(values: NDArray[Any], kind: Kind, rng: np.random.Generator, *, odd: bool) -> Any:
+def _arrow(values: NDArray[Any], kind: ColumnKind, rng: np.random.Generator, *, odd: bool) -> Any:
     if kind == "text":
         return pa.array(list(values), pa.string())
     if kind == "vector":
