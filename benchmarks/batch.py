@@ -24,8 +24,7 @@ from streaming import config as cfg
 from streaming.batch import run as batch
 from streaming.batch.inputs import Source
 from streaming.demo import churn
-from streaming.runtime import jars
-from streaming.runtime.spark import session
+from streaming.runtime import jars, session
 
 _PER_FILE = 100_000
 
@@ -60,7 +59,7 @@ def main() -> None:
     given = parser.parse_args()
     home, folder = given.home.absolute(), Path(tempfile.mkdtemp(prefix="streaming-batch-"))
     harness.load("start")
-    spark = session("benchmark", master="local[2]", log=folder / "spark.log")
+    spark = session.start("benchmark", master="local[2]", log=folder / "spark.log")
     try:
         config = configuration(home, folder)
         harness.train(home, config, folder)

@@ -175,10 +175,12 @@ def spark_rate(path: Path) -> float:
     from pyspark.ml import PipelineModel
 
     from streaming import config as cfg
-    from streaming.runtime.spark import session
+    from streaming.runtime import session
 
     config = cfg.load(path)
-    spark = session("rest", master=f"local[{os.cpu_count()}]", options={"spark.driver.memory": "1g"}, log=path.with_suffix(".spark.log"))
+    spark = session.start(
+        "rest", master=f"local[{os.cpu_count()}]", options={"spark.driver.memory": "1g"}, log=path.with_suffix(".spark.log")
+    )
     try:
         model = PipelineModel.load(config.model.uri)
         frames = [spark.createDataFrame([row]) for row in rows(_SPARK_ROWS + 10)]

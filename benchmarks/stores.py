@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from streaming.records.predictions import STORED
-from streaming.runtime import spark as sessions
+from streaming.runtime import session
 from streaming.stores import delta, postgres, redis, sqlite
 from streaming.stores.base import Store
 from tests.support import servers
@@ -63,7 +63,7 @@ def main() -> None:
     arguments.add_argument("--keys", type=int, default=43_000)
     arguments.add_argument("--batches", type=int, default=4)
     given = arguments.parse_args()
-    spark = sessions.session("bench-stores", master="local[2]", delta=True, options={"spark.databricks.delta.snapshotPartitions": "2"})
+    spark = session.start("bench-stores", master="local[2]", delta=True, options={"spark.databricks.delta.snapshotPartitions": "2"})
     frames = [predictions(spark, given.keys, batch).cache() for batch in range(given.batches)]
     frames.append(frames[-1])
     for batch in frames:

@@ -76,11 +76,11 @@ def _runs_tests(config: pytest.Config) -> bool:
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """A Spark session with four task slots, the Kafka connector and Delta."""
-    from streaming.runtime.spark import session
+    from streaming.runtime import session
 
     folder = tmp_path_factory.mktemp("spark")
     options = {"spark.sql.warehouse.dir": str(folder / "warehouse"), "spark.driver.memory": "1g"}
-    started = session("tests", master="local[4]", options=options, delta=True, log=folder / "spark.log")
+    started = session.start("tests", master="local[4]", options=options, delta=True, log=folder / "spark.log")
     yield started
     started.stop()
 

@@ -29,7 +29,7 @@ from streaming.models.columns import mismatches
 from streaming.models.manifest import at
 from streaming.records import predictions, tables
 from streaming.records.schema import META, PROBLEM, event_columns, event_schema
-from streaming.runtime.files import HadoopFolder
+from streaming.runtime.hadoop import HadoopFolder
 
 OutputFormat = Literal["parquet", "json", "delta"]
 

@@ -37,13 +37,13 @@ def batch(config: Path, uri: str, output: str, kind: str | None, output_format: 
 
     from streaming.batch import run
     from streaming.batch.inputs import Format, Source
-    from streaming.job import service
+    from streaming.runtime import session
 
     loaded = cfg.load(config)
-    found = "kafka" if uri == "kafka" else kind or _format(uri)
-    source = Source(cast(Format, found), "" if uri == "kafka" else uri, start, end)
-    delta = "delta" in (found, output_format)
-    with service.session(loaded, delta=delta) as spark, Progress(console=Console(stderr=True), transient=True) as bar:
+    chosen = "kafka" if uri == "kafka" else kind or _format(uri)
+    source = Source(cast(Format, chosen), "" if uri == "kafka" else uri, start, end)
+    delta = "delta" in (chosen, output_format)
+    with session.running(loaded, delta=delta) as spark, Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("scoring", total=None)
         with run.watched(spark, lambda done, total: bar.update(task, completed=done, total=total)):
             report = run.run(loaded, source, output, spark, output_format=cast(run.OutputFormat, output_format), overwrite=overwrite)

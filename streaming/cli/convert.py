@@ -89,14 +89,14 @@ def _opened(
     model: str, *, kind: str, sha256: str | None, trust: bool, name: str = "", version: str = "1"
 ) -> Iterator[tuple[SavedModel, SparkSession | None]]:
     """What MODEL names, and a Spark session if it takes one to open it."""
-    if model.endswith((".yaml", ".yml")):
-        from streaming.job import service
+    from streaming.runtime import session
 
+    if model.endswith((".yaml", ".yml")):
         config = cfg.load(model)
         if config.model.format != "spark":
             yield config.model, None
             return
-        with service.session(config) as spark:
+        with session.running(config) as spark:
             yield config.model, spark
         return
     called = name or Path(model.rstrip("/")).stem or "model"
@@ -109,9 +109,7 @@ def _opened(
     if kind != "spark":
         yield section, None
         return
-    from streaming.runtime.spark import session
-
-    started = session("streaming convert", master="local[2]", log=Path(os.devnull))
+    started = session.start("streaming convert", master="local[2]", log=Path(os.devnull))
     try:
         yield section, started
     finally:

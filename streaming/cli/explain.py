@@ -30,11 +30,11 @@ def explain_prediction(config: Path, event_id: str, as_json: bool) -> None:
     model comes from and whether its files are still the same. Prints the event itself. Exit code 0 if the answers are
     reproduced, 2 otherwise.
     """
-    from streaming.job import service
     from streaming.proof.lineage.explain import explain
+    from streaming.runtime import session
 
     loaded = cfg.load(config)
-    with service.session(loaded) as spark:
+    with session.running(loaded) as spark:
         found = explain(loaded, event_id, spark)
     if as_json:
         click.echo(json.dumps(found.tree(), default=str, ensure_ascii=False, indent=2))

@@ -32,8 +32,8 @@ def parity(config: Path, data: Path | None, names: str | None, n: int | None, em
     from rich.console import Console
 
     from streaming.config.sections import Kafka
-    from streaming.job import service
     from streaming.proof.parity import run, table
+    from streaming.runtime import session
 
     loaded, chosen = cfg.load(config), run.chosen(names)
     with ExitStack() as stack:
@@ -42,7 +42,7 @@ def parity(config: Path, data: Path | None, names: str | None, n: int | None, em
 
             broker = stack.enter_context(running_broker())
             loaded = loaded.model_copy(update={"kafka": Kafka(bootstrap_servers=broker.bootstrap_servers)})
-        spark = stack.enter_context(service.session(loaded))
+        spark = stack.enter_context(session.running(loaded))
         with Console(stderr=True).status("") as status:
             outcome = run.run(loaded, spark, names=chosen, data=data, n=n, on_form=lambda form: status.update(f"{form} …"))
     console = Console()

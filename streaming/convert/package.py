@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +17,7 @@ from streaming.config.sections import SavedModel
 from streaming.convert.converted import Converted
 from streaming.convert.original import Original
 from streaming.errors import ModelError
+from streaming.runtime.files import write_whole
 from streaming.scorers import columns as columns_of
 from streaming.scorers import compare, rows, standalone
 from streaming.scorers.base import Columns, Scores
@@ -104,22 +104,21 @@ def write(portable: Portable, out: str | Path) -> Path:
     target = Path(out)
     if target.exists():
         raise ModelError(f"{target}: exists; packages are never changed: give another --out, or remove it first")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        (partial / "model.onnx").write_bytes(portable.content)
-        (partial / "MANIFEST.json").write_text(json.dumps(portable.manifest, indent=2, default=str, ensure_ascii=False), encoding="utf-8")
-        shutil.copyfile(standalone.__file__, partial / "scorer.py")
-        (partial / "requirements.txt").write_text(_requirements(portable.manifest), encoding="utf-8")
-        (partial / "README.md").write_text(_readme(portable.manifest), encoding="utf-8")
-        partial.chmod(0o755)
-        try:
-            partial.rename(target)
-        except OSError as taken:
-            raise ModelError(f"{target}: cannot be written: {taken.strerror}; give another --out") from taken
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with write_whole(target) as partial:
+            _fill(partial, portable)
+    except OSError as refused:
+        raise ModelError(f"{target}: cannot be written: {refused.strerror}; give another --out") from refused
     return target
+
+
+def _fill(folder: Path, portable: Portable) -> None:
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(portable.content)
+    (folder / "MANIFEST.json").write_text(json.dumps(portable.manifest, indent=2, default=str, ensure_ascii=False), encoding="utf-8")
+    shutil.copyfile(standalone.__file__, folder / "scorer.py")
+    (folder / "requirements.txt").write_text(_requirements(portable.manifest), encoding="utf-8")
+    (folder / "README.md").write_text(_readme(portable.manifest), encoding="utf-8")
 
 
 def _requirements(manifest: Mapping[str, Any]) -> str:
@@ -170,11 +169,6 @@ One JSON object a line in, one a line out: `prediction` ({meaning}), `probabilit
 def as_file(portable: Portable, out: str | Path) -> Path:
     """The ONNX model alone as the file `out`; what its scorer has to know is among its metadata. Whole or not at all."""
     target = Path(out)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
+    with write_whole(target) as partial:
         partial.write_bytes(portable.content)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
     return target

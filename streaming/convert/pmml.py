@@ -28,6 +28,7 @@ from streaming.errors import ModelError
 from streaming.models.spark import pipeline as sparkml
 from streaming.models.spark.known import known_labels, known_types
 from streaming.models.spark.pipeline import SparkModel, cause
+from streaming.runtime.files import write_whole
 from streaming.scorers import columns, compare, rows
 from streaming.scorers.base import Scores
 from streaming.scorers.files import Package
@@ -56,13 +57,8 @@ def write(section: SavedModel, spark: SparkSession | None, out: str | Path, *, r
     content = document(model, events=events)
     report = compare.demand(compared(model, content, events), section.uri)
     target = Path(out)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
+    with write_whole(target) as partial:
         partial.write_bytes(content)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
     return f"{report.text()}\n{section.uri} is now also at {target} (PMML)"
 
 

@@ -74,8 +74,8 @@ def _config_file() -> Path:
 
 def _prepare(screen: Console, config: cfg.Config, home: Path, source: Path) -> None:
     """Topics, and the model if there is none yet for these settings."""
-    from streaming.job import service
     from streaming.kafka import admin
+    from streaming.runtime import session
     from streaming.training import run as training
 
     assert config.train is not None
@@ -83,7 +83,7 @@ def _prepare(screen: Console, config: cfg.Config, home: Path, source: Path) -> N
     wanted = f"{config.train!r} {config.model!r} rows={_TRAINING_ROWS}"
     fresh = not (settings.exists() and settings.read_text() == wanted and Path(config.model.uri).exists())
     what = "Training a churn pipeline on 20,000 customers" if fresh else "Creating topics (the pipeline is trained already)"
-    with display.step(screen, what), service.session(config) as spark:
+    with display.step(screen, what), session.running(config) as spark:
         topics = {topic: 1 if role == "rejected" else _PARTITIONS for role, topic in config.topics().items()}
         admin.create_topics(spark, config.kafka, topics, settings={"message.timestamp.type": "LogAppendTime"})
         if fresh:

@@ -28,8 +28,6 @@ from streaming.records.schema import field as field_at
 from streaming.runtime import files
 from streaming.stores.base import Store
 
-#: Task slots of a local session, unless the topic has more partitions than this leaves room for.
-LOCAL_SLOTS: Final = 16
 #: Slots beside the real-time ones: two shuffle tasks for each of two micro-batch lanes.
 OTHER_SLOTS: Final = 4
 

@@ -7,11 +7,13 @@ file or none. `replace` is for what is always the newest: a reader sees the old 
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlparse
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ def folder(uri: str, spark: Callable[[], SparkSession]) -> Folder:
     """The folder at `uri`. `spark` is asked for a session only when the folder is not local."""
     if is_local(uri):
         return LocalFolder(local_path(uri))
+    from streaming.runtime.hadoop import HadoopFolder
+
     return HadoopFolder(uri.rstrip("/"), spark())
 
 
@@ -56,6 +60,25 @@ def local_path(uri: str) -> Path:
     """The path of a local `uri`."""
     parsed = urlparse(uri)
     return Path(unquote(parsed.path) if parsed.scheme == "file" else uri)
+
+
+@contextmanager
+def write_whole(target: Path) -> Iterator[Path]:
+    """A name beside `target` to write a file or a folder under; renamed to `target` at the end, so that a reader sees all or nothing.
+
+    When the block raises, what was written is removed and `target` is as it was. A folder does not replace a folder:
+    OSError when there is one with something in it.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        yield partial
+        partial.replace(target)
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -74,18 +97,20 @@ class LocalFolder:
             return None
 
     def create(self, name: str, data: bytes) -> bool:
-        temporary = self._write(data)
+        temporary = self.path / f".{uuid.uuid4().hex}"
         try:
+            _write_to_disk(temporary, data)
             # A hard link, not a rename: it refuses a name that is taken, and no reader sees half a file.
             os.link(temporary, self.path / name)
         except FileExistsError:
             return False
         finally:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
         return True
 
     def replace(self, name: str, data: bytes) -> None:
-        self._write(data).replace(self.path / name)
+        with write_whole(self.path / name) as partial:
+            _write_to_disk(partial, data)
 
     def delete(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)
@@ -93,88 +118,10 @@ class LocalFolder:
     def below(self, name: str) -> Folder:
         return LocalFolder(self.path / name)
 
-    def _write(self, data: bytes) -> Path:
-        self.path.mkdir(parents=True, exist_ok=True)
-        temporary = self.path / f".{uuid.uuid4().hex}"
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        return temporary
 
-
-@dataclass(frozen=True)
-class HadoopFolder:
-    """A folder that Hadoop's FileContext reaches; its rename without overwrite is what Spark's own checkpoints rely on."""
-
-    uri: str
-    spark: SparkSession
-
-    def names(self) -> list[str]:
-        context, path = self._at("")
-        if not context.util().exists(path):
-            return []
-        listed = (status for status in context.util().listStatus(path) if status.isFile())
-        return sorted(name for status in listed if not (name := str(status.getPath().getName())).startswith("."))
-
-    def read(self, name: str) -> bytes | None:
-        context, path = self._at(name)
-        if not context.util().exists(path):
-            return None
-        stream = context.open(path)
-        try:
-            return bytes(stream.readAllBytes())
-        finally:
-            stream.close()
-
-    def create(self, name: str, data: bytes) -> bool:
-        context, path = self._at(name)
-        if context.util().exists(path):
-            return False
-        return self._rename(self._write(data), path, "NONE")
-
-    def replace(self, name: str, data: bytes) -> None:
-        self._rename(self._write(data), self._at(name)[1], "OVERWRITE")
-
-    def delete(self, name: str) -> None:
-        context, path = self._at(name)
-        context.delete(path, False)
-
-    def below(self, name: str) -> Folder:
-        return HadoopFolder(f"{self.uri}/{name}", self.spark)
-
-    def _at(self, name: str) -> tuple[Any, Any]:
-        jvm: Any = self.spark._jvm
-        path = jvm.org.apache.hadoop.fs.Path(f"{self.uri}/{name}" if name else self.uri)
-        return jvm.org.apache.hadoop.fs.FileContext.getFileContext(path.toUri(), self.spark._jsc.hadoopConfiguration()), path
-
-    def _write(self, data: bytes) -> Any:
-        context, path = self._at(f".{uuid.uuid4().hex}")
-        jvm: Any = self.spark._jvm
-        flags = jvm.java.util.EnumSet.of(jvm.org.apache.hadoop.fs.CreateFlag.CREATE)
-        gateway: Any = self.spark.sparkContext._gateway
-        options = gateway.new_array(jvm.org.apache.hadoop.fs.Options.CreateOpts, 1)
-        options[0] = jvm.org.apache.hadoop.fs.Options.CreateOpts.createParent()
-        stream = context.create(path, flags, options)
-        try:
-            stream.write(bytearray(data))
-        finally:
-            stream.close()
-        return path
-
-    def _rename(self, source: Any, target: Any, how: str) -> bool:
-        from py4j.protocol import Py4JJavaError
-
-        jvm: Any = self.spark._jvm
-        context, _ = self._at("")
-        gateway: Any = self.spark.sparkContext._gateway
-        options = gateway.new_array(jvm.org.apache.hadoop.fs.Options.Rename, 1)
-        options[0] = getattr(jvm.org.apache.hadoop.fs.Options.Rename, how)
-        try:
-            context.rename(source, target, options)
-        except Py4JJavaError as refused:
-            context.delete(source, False)
-            if refused.java_exception.getClass().getSimpleName() == "FileAlreadyExistsException":
-                return False
-            raise
-        return True
+def _write_to_disk(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,19 +1,16 @@
-"""The SparkSession: jars, slots and settings tuned for three streaming lanes on one machine; a cluster's own settings win."""
+"""Spark's settings, tuned for streaming lanes on one machine; a cluster's own settings win."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from streaming.errors import EnvironmentFailure
-from streaming.runtime import jars, java
+from streaming.runtime import jars
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+#: Task slots of a local session, unless the topic has more partitions than this leaves room for.
+LOCAL_SLOTS: Final = 16
 
 #: Settings of every session, on a laptop or under spark-submit.
 _ALWAYS: Final = {
@@ -70,72 +67,19 @@ def submitted() -> bool:
     return "PYSPARK_GATEWAY_PORT" in os.environ
 
 
-def session(
-    app_name: str, *, master: str | None = None, options: Mapping[str, str] | None = None, delta: bool = False, log: Path | None = None
-) -> SparkSession:
-    """Start (or get) the session. `log`: where the JVM's own log goes; nothing of it reaches the screen.
-
-    Raises EnvironmentFailure when Java is missing or too old, or when the jars cannot be had.
-    """
-    from pyspark.sql import SparkSession
-
-    settings = {**_ALWAYS, **(_DELTA if delta else {})}
-    builder = SparkSession.builder.appName(app_name)
-    if not submitted():
-        java.java_command()
-        os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-        paths = [str(path) for path in jars.resolve("spark")]
-        # The driver's class path, not only spark.jars: no copying of 19 MB at every start, and py4j sees the classes.
-        settings |= _LOCAL | {"spark.driver.extraClassPath": os.pathsep.join(paths), "spark.driver.extraJavaOptions": _java_options(log)}
-        builder = builder.master(master or "local[4]")
-    for key, value in (settings | dict(options or {})).items():
-        builder = builder.config(key, value)
-    with _jvm_stderr_to(log):
-        return builder.getOrCreate()
+def settings(*, delta: bool = False) -> dict[str, str]:
+    """What every session is started with."""
+    return {**_ALWAYS, **(_DELTA if delta else {})}
 
 
-def on_sigterm(active: SparkSession, do: Callable[[], None]) -> None:
-    """Under spark-submit the signal goes to the JVM, whose habit is to die with code 143; let it tell us instead."""
-    from pyspark.java_gateway import ensure_callback_server_started
-
-    class Handler:
-        def handle(self, signal: object) -> None:
-            do()
-
-        class Java:
-            implements = ("sun.misc.SignalHandler",)
-
-    gateway: Any = active.sparkContext._gateway
-    ensure_callback_server_started(gateway)  # type: ignore[no-untyped-call]
-    for name in ("TERM", "INT"):
-        gateway.jvm.sun.misc.Signal.handle(gateway.jvm.sun.misc.Signal(name), Handler())
-
-
-@contextmanager
-def _jvm_stderr_to(log: Path | None) -> Iterator[None]:
-    """Let a JVM that starts in here write its stderr to `log`: it inherits whatever this process has at that moment.
-
-    Spark's shutdown and the JVM's own warnings would otherwise stand between the lines people read.
-    """
-    if submitted() or log is None:
-        yield
-        return
-    sys.stderr.flush()
-    keep = os.dup(2)
-    with log.open("ab") as target:
-        os.dup2(target.fileno(), 2)
-    try:
-        yield
-    except Exception as failed:
-        raise EnvironmentFailure(f"Spark did not start: {failed}; its log is {log}") from failed
-    finally:
-        os.dup2(keep, 2)
-        os.close(keep)
+def local_settings(paths: Sequence[Path], log: Path | None) -> dict[str, str]:
+    """What a session inside this process needs beside: its jars and the JVM's options. `log`: where the JVM's own log goes."""
+    # The driver's class path, not only spark.jars: no copying of 19 MB at every start, and py4j sees the classes.
+    return _LOCAL | {"spark.driver.extraClassPath": os.pathsep.join(map(str, paths)), "spark.driver.extraJavaOptions": _java_options(log)}
 
 
 def _java_options(log: Path | None) -> str:
     """Log4j to a file: Spark prints a stack trace for every task that a clean stop interrupts."""
-    settings = jars.conf_file("log4j2.properties")
+    layout = jars.conf_file("log4j2.properties")
     target = log or Path(os.devnull)
-    return f"-Dlog4j2.configurationFile=file:{settings} -Dstreaming.log={target} {_JVM}"
+    return f"-Dlog4j2.configurationFile=file:{layout} -Dstreaming.log={target} {_JVM}"

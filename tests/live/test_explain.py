@@ -177,15 +177,15 @@ def test_events_that_are_not_there(tree: dict[str, Any], spark: SparkSession) ->
 def test_what_is_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tree: dict[str, Any]) -> None:
     from contextlib import nullcontext
 
-    from streaming.job import service
     from streaming.models.provenance import Provenance
+    from streaming.runtime import session
     from tests.support.job import write_config
 
     then = traces.Answer("churn", "3", 1.0, [0.25, 0.75], key="c1", times=2)
     about = Provenance("churn", "3", "models/3", "ab", "ab", None, {"seed": 42}, "the files are those that were recorded")
     same = explain.Compared(then, replace(then, times=1), 0.0, "equal, bit for bit")
     found = explain.Explanation("t:0:1", datetime(2026, 1, 1, tzinfo=UTC).isoformat(), '{"id": "c1"}', [same], [], "holds nothing", about)
-    monkeypatch.setattr(service, "session", lambda _: nullcontext())
+    monkeypatch.setattr(session, "running", lambda _: nullcontext())
     monkeypatch.setattr(explain, "explain", lambda *_: found)
     file = str(write_config(tmp_path / "job.yaml", tree))
     shown = CliRunner().invoke(command.explain_prediction, [file, "t:0:1"])

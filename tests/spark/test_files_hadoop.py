@@ -11,7 +11,8 @@ from pyspark.sql import SparkSession
 from streaming.errors import StateError
 from streaming.learning.commands import Answer, Command
 from streaming.learning.state_log import Meta, Snapshot, StateLog
-from streaming.runtime.files import HadoopFolder, LocalFolder, folder
+from streaming.runtime.files import LocalFolder, folder
+from streaming.runtime.hadoop import HadoopFolder
 
 
 @pytest.fixture

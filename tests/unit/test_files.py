@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming.runtime.files import Folder, LocalFolder, folder, is_local, local_path
+from streaming.runtime.files import Folder, LocalFolder, folder, is_local, local_path, write_whole
 
 
 def check_folder(fresh: Folder) -> None:
@@ -106,3 +106,29 @@ def test_other_uris_ask_for_a_session_and_local_ones_do_not() -> None:
         assert not is_local(uri)
         with pytest.raises(Asked):
             folder(uri, spark)  # type: ignore[arg-type]
+
+
+def test_what_is_written_whole_appears_at_the_end_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "model.onnx"
+    with write_whole(target) as partial:
+        partial.write_bytes(b"whole")
+        assert not target.exists()
+    assert target.read_bytes() == b"whole"
+    with pytest.raises(OSError, match="disk full"):
+        _fail_halfway(target)
+    assert target.read_bytes() == b"whole"
+    assert [path.name for path in target.parent.iterdir()] == ["model.onnx"]
+
+
+def _fail_halfway(target: Path) -> None:
+    with write_whole(target) as partial:
+        partial.write_bytes(b"hal")
+        raise OSError("disk full")
+
+
+def test_a_folder_written_whole_does_not_replace_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "kept").touch()
+    with pytest.raises(OSError, match="not empty"), write_whole(tmp_path / "package") as partial:
+        partial.mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == ["package"]

@@ -1,0 +1,128 @@
+"""Learners and their versions: `versions`, `rollback`, `resume`, `export`, `replay`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from streaming import config as cfg
+from streaming.cli.options import CONFIG
+from streaming.errors import StateError
+
+if TYPE_CHECKING:
+    from streaming.learning.versions import Reply
+
+
+@click.command()
+@CONFIG
+@click.argument("learner")
+def versions(config: Path, learner: str) -> None:
+    """List the versions of LEARNER that are kept: batch, labels learned, prequential metrics, time."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from streaming.learning import versions as kept
+    from streaming.runtime import session
+
+    loaded = cfg.load(config)
+    with session.lazily(loaded) as spark:
+        metas = kept.history(kept.learner(loaded, learner, spark))
+    names = sorted({name for meta in metas for name in meta.metrics})
+    table = Table(
+        *("version", "batch", "learned", "total", *names, "at", ""),
+        title=f"{learner}: metrics over the newest labels, as served",
+        title_justify="left",
+    )
+    for meta in metas:
+        note = f"frozen: {meta.frozen}" if meta.frozen else "" if meta.base in (-1, meta.batch - 1) else f"learned from batch {meta.base}"
+        figures = [f"{meta.metrics[name]:.4f}" if name in meta.metrics else "" for name in names]
+        table.add_row(meta.version or "none", str(meta.batch), str(meta.learned), str(meta.total), *figures, meta.at[:19], note)
+    Console(width=max(110, Console().width)).print(table)
+
+
+def _became(reply: Reply) -> str:
+    """What became of a request, in a sentence."""
+    return {
+        "in force": f"version {reply.version} is in force; the next batch of labels is learned from there",
+        "no job": f"no job runs here; version {reply.version} comes into force when one starts, before it scores anything",
+        "silent": f"the job has not answered yet; the request for version {reply.version} stays until it does",
+    }[reply.outcome]
+
+
+@click.command()
+@CONFIG
+@click.argument("learner")
+@click.option("--to", required=True, metavar="VERSION", help="The version to take back; `streaming versions` lists them.")
+def rollback(config: Path, learner: str, to: str) -> None:
+    """Score with an earlier VERSION of LEARNER at once, and learn on from there.
+
+    The running job scores with it from its next batch of events on. A frozen learner learns again.
+    """
+    from streaming.learning import versions as kept
+    from streaming.runtime import session
+
+    loaded = cfg.load(config)
+    with session.lazily(loaded) as spark:
+        reply = kept.rollback(loaded, learner, to=to, spark=spark)
+    click.echo(f"{learner}: {_became(reply)}")
+
+
+@click.command()
+@CONFIG
+@click.argument("learner")
+def resume(config: Path, learner: str) -> None:
+    """Let a frozen LEARNER learn on from the version in force."""
+    from streaming.learning import versions as kept
+    from streaming.runtime import session
+
+    loaded = cfg.load(config)
+    with session.lazily(loaded) as spark:
+        reply = kept.rollback(loaded, learner, to=None, spark=spark)
+    click.echo(f"{learner}: {_became(reply)}")
+
+
+@click.command()
+@CONFIG
+@click.argument("learner")
+@click.option("--version", default=None, help="Which version; the newest by default.")
+@click.option("--out", required=True, help="Path or URI of the folder to write.")
+def export(config: Path, learner: str, version: str | None, out: str) -> None:
+    """Write a version of LEARNER as a standard Spark ML model (MLWritable) that any Spark user can load.
+
+    It reads the column `features`, as the saved pipeline made it for the learner.
+    """
+    from streaming.learning import versions as kept
+    from streaming.models.spark import learned
+    from streaming.runtime import session
+
+    loaded = cfg.load(config)
+    with session.running(loaded) as spark:
+        number, weights = kept.weights_of(kept.learner(loaded, learner, lambda: spark), version)
+        stage = learned.to_stage(spark, weights, uid=f"{learner}-{number}")
+        stage.write().overwrite().save(out)
+    click.echo(f"{type(stage).__name__} version {number} is at {out}")
+
+
+@click.command()
+@CONFIG
+@click.argument("learner")
+@click.option("--from", "first", required=True, metavar="VERSION", help="The version to start from.")
+@click.option("--to", "last", required=True, metavar="VERSION", help="The version to arrive at.")
+def replay(config: Path, learner: str, first: str, last: str) -> None:
+    """Learn a version of LEARNER again from the topics and prove that the weights are equal."""
+    from streaming.proof import replay as again
+    from streaming.runtime import session
+
+    loaded = cfg.load(config)
+    with session.running(loaded) as spark:
+        proof = again.replay(loaded, learner, first=first, last=last, spark=spark)
+    click.echo(
+        f"{learner}: {first} to {last}: {proof.batches} batches, {proof.labels} labels learned again; "
+        f"{'equal bit for bit' if proof.equal else f'largest difference {proof.difference:.3g}'}"
+    )
+    if proof.difference > 1e-12:
+        raise StateError(
+            f"learner {learner}: version {last} cannot be reproduced: largest difference {proof.difference:.3g}, expected at most 1e-12"
+        )

@@ -1,0 +1,89 @@
+"""The long-running job and what an operator asks beside it: `serve`, `check`, `topics`, `get`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from streaming import config as cfg
+from streaming import secrets
+from streaming.cli.options import CONFIG, chosen_lanes
+from streaming.errors import ConfigError
+
+
+@click.command()
+@CONFIG
+@click.option("--lanes", default=None, metavar="LIST", help="Which lanes this process runs, of score,store,learn; all by default.")
+def serve(config: Path, lanes: str | None) -> None:
+    """Run the long-running job: score every event, keep the store current.
+
+    Stops cleanly on SIGTERM and Ctrl-C. After a crash start it again with the same CONFIG: it goes on where it was.
+    The same as: spark-submit jobs/serve.py CONFIG
+    """
+    from streaming.job import service
+    from streaming.runtime.signals import stop_on_signals
+
+    loaded = cfg.load(config)
+    service.serve(loaded, lanes=chosen_lanes(loaded, lanes), source=str(config), stop=stop_on_signals())
+
+
+@click.command()
+@CONFIG
+@click.option("--lanes", default=None, metavar="LIST", help="Check what these lanes need; all by default.")
+def check(config: Path, lanes: str | None) -> None:
+    """Check that CONFIG can run here: broker, topics, model, schema, mode, task slots, state, store.
+
+    One line a check, ✓ or ✗ and what to do. Exit code 0 only if all are ✓. Starts nothing; creates the store's table
+    and the state folder if they are missing.
+    """
+    from streaming.job import preflight
+    from streaming.runtime import session
+
+    loaded = cfg.load(config)
+    click.echo(f"✓ config: {config} is valid")
+
+    def show(outcome: preflight.Outcome) -> None:
+        click.echo(secrets.redact(f"{'✓' if outcome.ok else '✗'} {outcome.name}: {outcome.detail}"))
+
+    with session.running(loaded) as spark:
+        well = preflight.survey(spark, loaded, lanes=chosen_lanes(loaded, lanes), source=str(config), show=show)
+    if not well:
+        sys.exit(ConfigError.exit_code)
+
+
+@click.command()
+@CONFIG
+@click.option("--partitions", default=4, show_default=True, help="Partitions of a topic that is created.")
+@click.option("--replication", default=-1, help="Replication factor; by default the broker's own.")
+def topics(config: Path, partitions: int, replication: int) -> None:
+    """Create the topics of CONFIG that are missing; topics that exist are left as they are."""
+    from streaming.kafka import admin
+    from streaming.runtime import session
+
+    loaded = cfg.load(config)
+    wanted = list(loaded.topics().values())
+    with session.running(loaded) as spark:
+        made = admin.create_topics(spark, loaded.kafka, dict.fromkeys(wanted, partitions), replication=replication)
+    for topic in wanted:
+        click.echo(f"{'created' if topic in made else 'exists '} {topic}")
+
+
+@click.command(name="get")
+@CONFIG
+@click.argument("key")
+def get_(config: Path, key: str) -> None:
+    """Print the stored predictions of one entity as JSON lines, one per model."""
+    import json
+
+    from streaming import adapters
+    from streaming.runtime import session
+
+    loaded = cfg.load(config)
+    with session.running(loaded) as spark:
+        rows = adapters.load(loaded.store.kind, adapters.STORES).open(loaded.store, spark).get(key)
+    for row in rows:
+        click.echo(json.dumps(row, default=str))
+    if not rows:
+        raise ConfigError(f"the store has no prediction for the key {key!r}; keys are the text of events.key ({loaded.events.key})")

@@ -1,0 +1,103 @@
+"""Spark sessions: started as a config wants them, and stopped without a stack trace."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streaming.config.load import Config
+from streaming.errors import EnvironmentFailure
+from streaming.runtime import files, jars, java, spark
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def running(config: Config, *, delta: bool = False) -> Iterator[SparkSession]:
+    """The session of a job, with enough task slots for its lanes; stopped at the end. `delta`: Delta tables are read or written."""
+    active = of_job(config, delta=delta)
+    try:
+        yield active
+    finally:
+        stop(active)
+
+
+@contextmanager
+def lazily(config: Config) -> Iterator[Callable[[], SparkSession]]:
+    """A session that starts only when it is asked for: a state folder on this machine needs none."""
+    with ExitStack() as stack:
+        yield functools.cache(lambda: stack.enter_context(running(config)))
+
+
+def of_job(config: Config, *, slots: int = spark.LOCAL_SLOTS, delta: bool = False) -> SparkSession:
+    """Start Spark as the config wants it. Spark's own log goes to `state`/logs/spark.log when `state` is local."""
+    target = files.local_path(config.state) / "logs" / "spark.log" if files.is_local(config.state) else None
+    if target is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    master = config.spark.master or f"local[{slots}]"
+    options = (spark.LOCAL_STATE if target is not None else {}) | config.spark.options
+    return start(config.name, master=master, options=options, delta=delta or config.store.kind == "delta", log=target)
+
+
+def start(
+    app_name: str, *, master: str | None = None, options: Mapping[str, str] | None = None, delta: bool = False, log: Path | None = None
+) -> SparkSession:
+    """Start (or get) the session. `log`: where the JVM's own log goes; nothing of it reaches the screen.
+
+    Raises EnvironmentFailure when Java is missing or too old, or when the jars cannot be had.
+    """
+    from pyspark.sql import SparkSession
+
+    settings = spark.settings(delta=delta)
+    builder = SparkSession.builder.appName(app_name)
+    if not spark.submitted():
+        java.java_command()
+        os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        settings |= spark.local_settings(jars.resolve("spark"), log)
+        builder = builder.master(master or "local[4]")
+    for key, value in (settings | dict(options or {})).items():
+        builder = builder.config(key, value)
+    with _jvm_stderr_to(log):
+        return builder.getOrCreate()
+
+
+def stop(active: SparkSession) -> None:
+    """Stop Spark; a JVM that is already gone is stopped enough."""
+    from py4j.protocol import Py4JError
+
+    try:
+        active.stop()
+    except (Py4JError, OSError):
+        log.debug("spark was gone already")
+
+
+@contextmanager
+def _jvm_stderr_to(log: Path | None) -> Iterator[None]:
+    """Let a JVM that starts in here write its stderr to `log`: it inherits whatever this process has at that moment.
+
+    Spark's shutdown and the JVM's own warnings would otherwise stand between the lines people read.
+    """
+    if spark.submitted() or log is None:
+        yield
+        return
+    sys.stderr.flush()
+    keep = os.dup(2)
+    with log.open("ab") as target:
+        os.dup2(target.fileno(), 2)
+    try:
+        yield
+    except Exception as failed:
+        raise EnvironmentFailure(f"Spark did not start: {failed}; its log is {log}") from failed
+    finally:
+        os.dup2(keep, 2)
+        os.close(keep)
