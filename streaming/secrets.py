@@ -129,7 +129,7 @@ def _named(text: str) -> Iterator[Span]:
         if between is None:
             continue
         start, end = _value(text, between.end())
-        if text[start:end].strip("\"',;:.").lower() not in _NO_VALUE:
+        if text[start:end].rpartition(" ")[2].strip("\"',;:.").lower() not in _NO_VALUE:
             yield start, end
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -20,11 +20,12 @@ from starlette.staticfiles import StaticFiles
 from streaming import __version__, secrets
 from streaming.api import openapi, routes, routes_open_inference
 from streaming.api.fast_path import Lane
-from streaming.api.gate import Gate
+from streaming.api.gate import Gate, caller
 from streaming.api.metrics import Metrics
 from streaming.api.replies import Refusal, reply
-from streaming.api.routes import Lookup
+from streaming.api.routes import BoundedLookup, Lookup
 from streaming.api.served import Models
+from streaming.api.tokens import Tokens
 from streaming.config.sections import Api
 from streaming.config.values import seconds
 from streaming.errors import StreamingError
@@ -32,24 +33,29 @@ from streaming.errors import StreamingError
 log: Final = logging.getLogger(__name__)
 
 PAGE: Final = Path(__file__).parent / "page"
-#: Everything the page needs comes from here, and nothing may run that does not stand in a file of it.
-_CSP: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
-)
 #: How long the store's last answer counts, so that probes cannot wear it out.
 _STORE_S: Final = 2.0
 #: A key that nobody has: what counts is that the store answers.
 _PROBE_KEY: Final = "readiness probe"
 
 
-def create_app(models: Models, store: Lookup | None, settings: Api, *, no_store: str = "no store is configured") -> FastAPI:
-    """The application. `no_store` is the answer to lookups when `store` is None. While it runs it watches for new versions."""
-    metrics = Metrics()
+def create_app(
+    models: Models,
+    store: Lookup | None,
+    settings: Api,
+    *,
+    no_store: str = "no store is configured",
+    also: Sequence[Callable[[], None]] = (),
+) -> FastAPI:
+    """The application. `no_store` is the answer to lookups when `store` is None. While it runs it watches for new versions.
+
+    ConfigError when the file of api.tokens cannot be read.
+    """
+    metrics, tokens = Metrics(), Tokens(settings)
 
     @asynccontextmanager
     async def watching(app: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(watch(models, metrics, seconds(settings.watch)))
+        task = asyncio.create_task(watch(models, metrics, seconds(settings.watch), also=(tokens.look, *also)))
         yield
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -63,15 +69,16 @@ def create_app(models: Models, store: Lookup | None, settings: Api, *, no_store:
         docs_url=None,
         redoc_url=None,
     )
+    bounded = None if store is None else BoundedLookup(store)
     predict = routes.predictor(models, settings, metrics)
     app.add_middleware(Lane, predict=predict)
-    app.add_middleware(Gate, settings=settings, metrics=metrics)
+    app.add_middleware(Gate, settings=settings, metrics=metrics, tokens=tokens)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _broken)
-    app.include_router(routes.router(models, store, settings, metrics, predict=predict, no_store=no_store))
+    app.include_router(routes.router(models, bounded, settings, metrics, predict=predict, no_store=no_store))
     app.include_router(routes_open_inference.router(models, settings, metrics))
-    answers = _Store(store)
+    answers = _Store(bounded)
 
     @app.get("/healthz", **openapi.HEALTH)
     async def healthz() -> Response:
@@ -79,11 +86,13 @@ def create_app(models: Models, store: Lookup | None, settings: Api, *, no_store:
         return reply({"healthy": True})
 
     @app.get("/readyz", **openapi.READY)
-    async def readyz() -> Response:
-        """200 while the models are loaded and the store answers."""
+    async def readyz(request: Request) -> Response:
+        """200 while the models are loaded and the store answers. Names and versions are for callers who may read them."""
         words = await answers.words()
-        versions = {served.name: served.version for served in models.all()}
-        return reply({"ready": words in {"ok", "none"}, "models": versions, "store": words}, status=200 if words in {"ok", "none"} else 503)
+        ready: dict[str, object] = {"ready": words in {"ok", "none"}, "store": words}
+        if not tokens or caller(request.scope) is not None:
+            ready["models"] = {served.name: served.version for served in models.all()}
+        return reply(ready, status=200 if ready["ready"] else 503)
 
     @app.get("/metrics", response_model=None, tags=["Health"], response_class=Response)
     async def metrics_() -> Response:
@@ -98,10 +107,12 @@ def create_app(models: Models, store: Lookup | None, settings: Api, *, no_store:
     return app
 
 
-async def watch(models: Models, metrics: Metrics, interval_s: float) -> None:
-    """Look for new versions for ever, and put them in force."""
+async def watch(models: Models, metrics: Metrics, interval_s: float, *, also: Sequence[Callable[[], None]] = ()) -> None:
+    """Look for new versions for ever, and put them in force; `also` is done at every look and must be quick."""
     while True:
         await asyncio.sleep(interval_s)
+        for look in also:
+            look()
         for served in models.all():
             try:
                 if await run_in_threadpool(models.pending, served.name):
@@ -113,7 +124,7 @@ async def watch(models: Models, metrics: Metrics, interval_s: float) -> None:
 class _Store:
     """What the store last answered to a probe."""
 
-    def __init__(self, store: Lookup | None) -> None:
+    def __init__(self, store: BoundedLookup | None) -> None:
         self._store, self._words, self._at = store, "none", -_STORE_S
 
     async def words(self) -> str:
@@ -121,7 +132,7 @@ class _Store:
         if self._store is not None and time.monotonic() - self._at >= _STORE_S:
             self._at = time.monotonic()
             try:
-                await run_in_threadpool(self._store.get, _PROBE_KEY)
+                await self._store.get(_PROBE_KEY)
                 self._words = "ok"
             except StreamingError as refused:
                 log.warning("the store does not answer: %s", secrets.redact(str(refused)))
@@ -131,7 +142,7 @@ class _Store:
 
 def _page(file: str):  # type: ignore[no-untyped-def]
     async def page(request: Request) -> Response:
-        return FileResponse(PAGE / file, headers={"content-security-policy": _CSP, "x-frame-options": "DENY"})
+        return FileResponse(PAGE / file)
 
     return page
 

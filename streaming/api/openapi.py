@@ -20,11 +20,12 @@ _VALUES: Final[dict[ColumnKind, Schema]] = {
 }
 _WORDS: Final = {
     401: "The token is missing or wrong.",
-    403: "Asked under a foreign host name.",
+    403: "The token's roles do not reach so far, or it was asked under a foreign host name or by a foreign page.",
     404: "There is no such thing.",
     408: "The body did not come in time.",
     409: "The new version is refused; the old one stays in force.",
     413: "The body is too long.",
+    431: "The head is too long.",
     422: "Something in the body is wrong; named by instance and field.",
     429: "Too many requests from this address; see Retry-After.",
     501: "This store cannot be asked here.",

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from streaming import secrets
 from streaming.api.instances import Problem
 
 JSON: Final = "application/json"
@@ -23,9 +24,9 @@ class Refusal(Exception):
 
     def response(self) -> Response:
         """The answer: {"error": words}, and {"errors": [{"instance", "field", "error"}]} where fields are to blame."""
-        content: dict[str, object] = {"error": self.error}
+        content: dict[str, object] = {"error": secrets.redact(self.error)}
         if self.problems:
-            content["errors"] = [asdict(problem) for problem in self.problems]
+            content["errors"] = [{**asdict(each), "field": each.field and secrets.redact(each.field)} for each in self.problems]
         return reply(content, status=self.status, headers=self.headers)
 
 

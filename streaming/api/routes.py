@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Protocol
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -17,7 +19,7 @@ from streaming.api.metrics import Metrics
 from streaming.api.replies import Refusal, reply
 from streaming.api.served import Models, Served
 from streaming.config.sections import Api
-from streaming.errors import StreamingError
+from streaming.errors import StoreUnavailable, StreamingError
 
 #: Rows that one request may have explained; each is scored once more for every field.
 MOST_EXPLAINED: Final = 50
@@ -28,6 +30,21 @@ class Lookup(Protocol):
 
     def get(self, key: str) -> list[dict[str, object]]:
         """The stored rows of one entity; an empty list for an unknown one."""
+
+
+class BoundedLookup:
+    """A store that is asked by so many at once, for so long, and in threads of its own: one that hangs takes none of those that score."""
+
+    def __init__(self, store: Lookup, *, at_once: int = 16, seconds: float = 10.0) -> None:
+        self._store, self._limiter, self._seconds = store, CapacityLimiter(at_once), seconds
+
+    async def get(self, key: str) -> list[dict[str, object]]:
+        """The stored rows of one entity. StoreUnavailable when they do not come in time, also when all who may ask are waiting."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await to_thread.run_sync(self._store.get, key, abandon_on_cancel=True, limiter=self._limiter)
+        except TimeoutError:
+            raise StoreUnavailable(f"no answer within {self._seconds:.0f} s; ask again later") from None
 
 
 class Predict(Protocol):
@@ -51,7 +68,7 @@ def predictor(models: Models, settings: Api, metrics: Metrics) -> Predict:
     return predict
 
 
-def router(models: Models, store: Lookup | None, settings: Api, metrics: Metrics, *, predict: Predict, no_store: str) -> APIRouter:
+def router(models: Models, store: BoundedLookup | None, settings: Api, metrics: Metrics, *, predict: Predict, no_store: str) -> APIRouter:
     """The routes. `no_store` says why there is no store when `store` is None."""
     routes = APIRouter()
 
@@ -94,7 +111,7 @@ def router(models: Models, store: Lookup | None, settings: Api, metrics: Metrics
         if not key or "\0" in key:
             raise Refusal(404, "no prediction is stored under this key")
         try:
-            rows = await run_in_threadpool(store.get, key)
+            rows = await store.get(key)
         except StreamingError as refused:
             raise Refusal(503, secrets.redact(f"the store does not answer: {refused}")) from refused
         if not rows:

@@ -7,14 +7,18 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from streaming import adapters as registry
 from streaming import config as cfg
 from streaming.api.app import create_app
+from streaming.api.certificate import Certificate
+from streaming.api.connections import BoundedProtocol
 from streaming.api.routes import Lookup
 from streaming.api.served import Models
 from streaming.api.sources import ConfigSource
@@ -41,20 +45,12 @@ def serve(path: Path) -> None:
     with listener:
         models = Models({config.model.name: ConfigSource(path)})
         store, no_store = lookup(config.store)
-        app = create_app(models, store, settings, no_store=no_store)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                # X-Forwarded-For would let a caller choose whose rate it uses up.
-                proxy_headers=False,
-                ws="none",
-                timeout_keep_alive=_KEEP_ALIVE_S,
-                timeout_graceful_shutdown=_GRACE_S,
-            )
-        )
+        tls = None if settings.tls is None else Certificate(settings.tls)
+        app = create_app(models, store, settings, no_store=no_store, also=() if tls is None else (tls.look,))
+        setup = configured(app, settings)
+        if tls is not None:
+            tls.install(setup)
+        server = uvicorn.Server(setup)
         # The server raises what stopped it once more when it has ended, for whoever was there before; here nobody dies of it.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
@@ -62,9 +58,26 @@ def serve(path: Path) -> None:
         host, port = listener.getsockname()[:2]
         # From here on a caller waits instead of being turned away while the server starts.
         listener.listen()
-        log.info("api name=%s listens=http://%s:%d", config.name, f"[{host}]" if ":" in host else host, port)
+        scheme = "http" if tls is None else "https"
+        log.info("api name=%s listens=%s://%s:%d", config.name, scheme, f"[{host}]" if ":" in host else host, port)
         server.run(sockets=[listener])
     log.info("api name=%s stopped", config.name)
+
+
+def configured(app: ASGIApp, settings: Api) -> uvicorn.Config:
+    """How the server runs the application: within the bounds of :mod:`streaming.api.connections`."""
+    return uvicorn.Config(
+        app,
+        http=partial(BoundedProtocol, most=settings.max_connections),  # type: ignore[arg-type]
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # X-Forwarded-For would let a caller choose whose rate it uses up.
+        proxy_headers=False,
+        ws="none",
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
 
 
 def listen(settings: Api) -> socket.socket:

@@ -159,6 +159,23 @@ class Spark(Section):
     options: dict[str, str] = Field(default_factory=dict)
 
 
+def strong_token(token: SecretStr | None) -> SecretStr | None:
+    """The token, if it is long enough not to be guessed and fit for a header. ValueError, which does not show it, if not."""
+    text = None if token is None else token.get_secret_value()
+    if text is not None and (len(text) < 16 or not text.isascii() or not text.isprintable() or " " in text):
+        raise ValueError("expected at least 16 printable ASCII characters without spaces; make one with: openssl rand -hex 24")
+    return token
+
+
+class Tls(Section):
+    """The API's own certificate; both files are read again when they change."""
+
+    #: PEM: the certificate, then those that lead to a root.
+    cert: str
+    #: PEM, without a password; mode 0600.
+    key: str
+
+
 class Api(Section):
     """`streaming api CONFIG`: the saved model and the stored predictions over HTTP."""
 
@@ -168,6 +185,12 @@ class Api(Section):
     port: int = Field(default=8000, ge=0, le=65535)
     #: What every caller sends as "Authorization: Bearer TOKEN"; "${env:API_TOKEN}". At least 16 characters.
     token: SecretStr | None = None
+    #: A file of tokens with names and roles, read again when it changes; see docs/api.md.
+    tokens: str | None = None
+    #: Certificate and key. null: plain HTTP, for this machine alone or behind a proxy that speaks TLS.
+    tls: Tls | None = None
+    #: Connections at once; of more, the one that has been idle longest is closed.
+    max_connections: int = Field(default=1000, ge=1)
     #: A longer request body is refused with 413 before it is read.
     max_body_bytes: int = Field(default=1 << 20, ge=1024)
     #: Rows in one request.
@@ -187,19 +210,13 @@ class Api(Section):
     #: The values that the page starts with, by field.
     example: dict[str, str | float | list[float] | None] = Field(default_factory=dict)
 
-    @field_validator("token")
-    @classmethod
-    def _long_enough(cls, token: SecretStr | None) -> SecretStr | None:
-        text = None if token is None else token.get_secret_value()
-        if text is not None and (len(text) < 16 or not text.isascii() or not text.isprintable() or " " in text):
-            raise ValueError("expected at least 16 printable ASCII characters without spaces; make one with: openssl rand -hex 24")
-        return token
+    _strong = field_validator("token")(strong_token)
 
     @model_validator(mode="after")
     def _open_to_others_only_with_a_token(self) -> Api:
-        if self.token is None and not is_loopback(self.host):
+        if self.token is None and self.tokens is None and not is_loopback(self.host):
             raise ValueError(
                 f"token: missing; host {self.host} can be reached from other machines, so callers must show a token; "
-                'set token: "${env:API_TOKEN}", or host: 127.0.0.1'
+                'set token: "${env:API_TOKEN}" or tokens: FILE, or host: 127.0.0.1'
             )
         return self

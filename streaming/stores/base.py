@@ -22,6 +22,9 @@ from streaming.records.predictions import STORED
 EARLIEST_US: Final = -62_135_596_800_000_000
 LATEST_US: Final = 253_402_300_799_999_999
 
+#: How long one look-up may take, in seconds: somebody waits for it. Writes may take longer.
+LOOK_UP_S: Final = 5.0
+
 
 @runtime_checkable
 class Store(Protocol):
@@ -44,7 +47,8 @@ class Store(Protocol):
     def get(self, key: str) -> list[dict[str, object]]:
         """The stored rows of one entity, one per model, as plain Python values with the fields of STORED, models in name order.
 
-        An unknown key gives an empty list. Timestamps come as timezone-aware UTC datetimes.
+        An unknown key gives an empty list. Timestamps come as timezone-aware UTC datetimes. A server that does not answer
+        within some LOOK_UP_S is StoreUnavailable.
         """
 
     def count(self) -> int:

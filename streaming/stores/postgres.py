@@ -8,9 +8,12 @@ gives back exactly what came in. Text: NUL becomes "␀" (and a real "␀" or "�
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -27,7 +30,7 @@ from streaming.config.stores import PostgresStore as Section
 from streaming.errors import StoreError, StoreUnavailable
 from streaming.records.predictions import NEWEST, STORED
 from streaming.secrets import redact
-from streaming.stores.base import mismatches
+from streaming.stores.base import LOOK_UP_S, mismatches
 from streaming.stores.write_partitions import write_partitions
 
 _COLUMNS: Final = tuple(STORED.fieldNames())
@@ -94,8 +97,8 @@ class PostgresStore:
     def get(self, key: str) -> list[dict[str, object]]:
         """The stored rows of one entity, models in name order."""
         query = sql.SQL("SELECT {} FROM {} WHERE key = {}").format(_names(), _identifier(self.table), sql.Literal(_stored(key)))
-        with _connection(self.dsn) as connection:
-            connection.execute("SET TIME ZONE 'UTC'")
+        with _connection(self.dsn) as connection, _given_up_after(connection, LOOK_UP_S + 1.0):
+            connection.execute(f"SET TIME ZONE 'UTC'; SET statement_timeout = '{LOOK_UP_S:.0f}s'")
             stored = [dict(zip(_COLUMNS, values, strict=True)) for values in connection.execute(query)]
         rows = [row | {name: _untext(row[name]) for name in _TEXTS} | {"key": key} for row in stored]
         return sorted(rows, key=lambda row: str(row["model"]))
@@ -234,6 +237,23 @@ def _stored(key: str) -> str:
     if len(data) <= _KEY_BYTES and len(text.encode()) <= _TEXT_BYTES and not _SHORTENED.search(text):
         return text
     return f"{_text(key[:200])}…{hashlib.sha256(data).hexdigest()}"
+
+
+@contextmanager
+def _given_up_after(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
+    """End the connection when the block takes longer: a server that hangs enforces no timeout of its own."""
+
+    def hang_up() -> None:
+        with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as own:
+            own.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits
+
+    timer = threading.Timer(seconds, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _place(dsn: str) -> str:

@@ -29,7 +29,7 @@ from streaming.config.stores import RedisStore as Section
 from streaming.errors import StoreError, StoreUnavailable
 from streaming.records.predictions import STORED
 from streaming.secrets import redact
-from streaming.stores.base import doubles_text, iso_column, time_of
+from streaming.stores.base import LOOK_UP_S, doubles_text, iso_column, time_of
 from streaming.stores.write_partitions import write_partitions
 
 _COLUMNS: Final = tuple(STORED.fieldNames())
@@ -82,7 +82,7 @@ class RedisStore:
 
     def get(self, key: str) -> list[dict[str, object]]:
         """The stored rows of one entity, models in name order."""
-        with _client(self.url) as client:
+        with _client(self.url, seconds=LOOK_UP_S) as client:
             values = client.hgetall(self.prefix + key).values()
         return sorted(map(_row, values), key=lambda row: str(row["model"]))
 
@@ -144,11 +144,11 @@ def _place(url: str) -> str:
 
 
 @contextmanager
-def _client(url: str) -> Iterator[redis.Redis]:
+def _client(url: str, *, seconds: float = _SECONDS) -> Iterator[redis.Redis]:
     """A client with one connection of its own; the driver's errors become ours."""
     try:
         place = _place(url)
-        client = redis.Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS / 3)
+        client = redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds / 3)
     except ValueError:
         # Not chained: the message may quote the password.
         raise StoreError('store.url: not an address; expected "redis://:password@host:6379/0", rediss://… or unix://path') from None

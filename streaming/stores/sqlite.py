@@ -22,7 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from streaming.config.stores import SqliteStore as Section
 from streaming.errors import StoreError, StoreUnavailable
 from streaming.records.predictions import NEWEST, STORED
-from streaming.stores.base import doubles_of, doubles_text, iso_column, mismatches, storable, time_of
+from streaming.stores.base import LOOK_UP_S, doubles_of, doubles_text, iso_column, mismatches, storable, time_of
 
 _COLUMNS: Final = tuple(STORED.fieldNames())
 _TYPES: Final = {
@@ -80,7 +80,7 @@ class SqliteStore:
 
     def get(self, key: str) -> list[dict[str, object]]:
         """The stored rows of one entity, models in name order."""
-        with self._connection() as connection:
+        with self._connection(busy_s=LOOK_UP_S) as connection:
             stored = connection.execute(f'SELECT {", ".join(_COLUMNS)} FROM "{self.table}" WHERE key = ?', (key,)).fetchall()
         return sorted((_row(values) for values in stored), key=lambda row: str(row["model"]))
 
@@ -90,12 +90,12 @@ class SqliteStore:
             return int(connection.execute(f'SELECT count(*) FROM "{self.table}"').fetchone()[0])
 
     @contextmanager
-    def _connection(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
+    def _connection(self, *, create: bool = False, busy_s: float = _BUSY_S) -> Iterator[sqlite3.Connection]:
         """A connection of its own for each call, so that threads never share one; the driver's errors become ours."""
         # Only prepare() may create the file: a write into a file that was deleted must not start an empty one unseen.
         uri = f"{Path(self.path).absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
         try:
-            with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)) as connection:
+            with closing(sqlite3.connect(uri, uri=True, timeout=busy_s, isolation_level=None)) as connection:
                 connection.execute("PRAGMA synchronous=FULL")
                 yield connection
         except sqlite3.Error as error:

@@ -48,6 +48,22 @@ def test_postgres_killed_and_back(postgres: DatabaseServer, spark: SparkSession)
     _goes_and_comes_back(postgres, pg.PostgresStore(postgres.dsn, "killed"), spark)
 
 
+def test_a_look_up_does_not_wait_for_a_lock(postgres: DatabaseServer, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pg, "LOOK_UP_S", 1.0)
+    store = pg.PostgresStore(postgres.dsn, "locked")
+    store.prepare()
+    with psycopg.connect(postgres.dsn) as other:
+        other.execute("LOCK TABLE locked IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(StoreUnavailable, match="statement timeout"):
+            store.get("k")
+    assert store.get("k") == []
+
+
+def test_a_look_up_does_not_wait_for_a_server_that_hangs(postgres: DatabaseServer) -> None:
+    with pytest.raises(StoreUnavailable), pg._connection(postgres.dsn) as connection, pg._given_up_after(connection, 0.3):
+        connection.execute("SELECT pg_sleep(600)")  # a server that enforces no timeout of its own
+
+
 def test_redis_killed_and_back(redis: DatabaseServer, spark: SparkSession) -> None:
     _goes_and_comes_back(redis, rd.RedisStore(redis.url, "killed:"), spark)
 

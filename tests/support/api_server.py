@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -14,10 +15,14 @@ from fastapi import FastAPI
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[httpx.Client]:
-    """A client of the application; the server ends with the `with`."""
+def serving(
+    app: FastAPI, setup: uvicorn.Config | None = None, *, scheme: str = "http", verify: str | bool = True
+) -> Iterator[httpx.Client]:
+    """A client of the application; the server ends with the `with`. `setup`: how to run it, when that is what a test is about."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=5))
+    setup = setup or uvicorn.Config(app, log_config=None, access_log=False, ws="none")
+    setup.timeout_graceful_shutdown = 5
+    server = uvicorn.Server(setup)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -26,7 +31,9 @@ def serving(app: FastAPI) -> Iterator[httpx.Client]:
             assert thread.is_alive()
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30, trust_env=False) as client:
+        address = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+        context = ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
+        with httpx.Client(base_url=address, timeout=30, trust_env=False, verify=context) as client:
             yield client
     finally:
         server.should_exit = True

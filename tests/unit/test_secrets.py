@@ -69,6 +69,7 @@ def test_passwords_are_masked_wherever_they_come_from(text: str, expected: str) 
         "at 12:30 mail a@b.c",
         "kafka://h:9092",
         "Basic authentication failed",
+        "send the header Authorization: Bearer TOKEN with the service's token",
         "config.yaml: api.token: missing; host 0.0.0.0 can be reached",
         "config.yaml: api.token: expected at least 16 characters",
     ],
