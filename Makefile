@@ -1,7 +1,7 @@
 # Everything here sets up what it needs by itself: no root, no Docker. Only Python 3.11 or newer and Java 17 must be there.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test browser demo check lock campaign bench clean
+.PHONY: help setup test browser demo check lock campaign bench bench-quick bench-peers soak clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,7 +13,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hash
 	--custom-compile-command "make lock" pyproject.toml
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1|\2/' | column -t -s '|'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
 setup: $(READY) ## Make .venv with the locked packages and fetch the pinned jars (once; a few minutes)
 	@$(BIN)/python -m streaming.runtime.jars
@@ -41,8 +41,19 @@ lock: $(READY) ## Write requirements.lock anew from pyproject.toml (keeps versio
 campaign: setup ## Run the long campaigns: kills and soaks
 	$(BIN)/pytest -m campaign --timeout 3600
 
-bench: setup ## Measure latency and throughput on this machine
-	$(BIN)/python -m benchmarks
+bench: setup ## Measure everything beside its peers, in about 15 minutes: benchmarks/RESULTS.md and a picture
+	$(BIN)/python -m benchmarks suite
+
+bench-quick: setup ## The same in about 3 minutes, fewer systems and rates: .cache/benchmarks/quick
+	$(BIN)/python -m benchmarks suite --quick
+
+bench-peers: $(READY) ## Install what `make bench` compares with (Quix Streams, Vowpal Wabbit, CapyMOA) into an environment of its own
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .cache/peers
+	$(BIN)/uv pip install --quiet --python .cache/peers/bin/python --group bench-peers
+
+soak: setup ## 30 minutes at 1,000 events/s with all lanes: does memory grow?
+	$(BIN)/python -m benchmarks soak
 
 clean: ## Remove .venv, the fetched jars and every cache of this checkout
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

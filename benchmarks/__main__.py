@@ -1,4 +1,7 @@
-"""The benchmarks by name: `python -m benchmarks [NAME [OPTIONS]]`. Without a name: the list, then latency and drain."""
+"""The benchmarks by name: `python -m benchmarks [NAME [OPTIONS]]`. Without a name: the list.
+
+`suite` runs its parts side by side and writes the page of results; a part is also a name of its own, with the suite's options.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,33 @@ import ast
 import runpy
 import sys
 from pathlib import Path
+from typing import Final
 
-_NAMES = ("latency", "drain", "labels", "memory", "learners", "stores", "rest", "batch", "formats", "drift")
-#: What runs when nobody names one: the two that are over in a few minutes.
-_DEFAULT = ("latency", "drain")
+#: Parts of the suite, and benchmarks that stand by themselves.
+_PARTS: Final = ("latency", "drain", "cost", "crayfish", "stores", "learners", "labels", "scaling")
+_ALONE: Final = ("suite", "soak", "quality", "rest", "batch", "drift")
 
 
 def main() -> None:
     """Run the benchmark that is named, with the options that follow its name."""
-    name, options = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else (None, [])
-    if name is None or name not in _NAMES:
-        for each in _NAMES:
-            text = ast.get_docstring(ast.parse(Path(__file__).with_name(f"{each}.py").read_text())) or ""
-            print(f"  {each:<10}{text.splitlines()[0]}")
-        print("options of one: python -m benchmarks NAME --help\n")
-    if name is not None and name not in {*_NAMES, "-h", "--help"}:
-        sys.exit(f"no benchmark {name!r}; one of {', '.join(_NAMES)}")
-    for each in _DEFAULT if name is None else (name,) if name in _NAMES else ():
-        sys.argv = [f"python -m benchmarks {each}", *options]
-        runpy.run_module(f"benchmarks.{each}", run_name="__main__")
+    name, options = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
+    if name in _PARTS:
+        name, options = "suite", ["--parts", name, *options]
+    elif name not in _ALONE:
+        tell()
+        if name not in ("-h", "--help"):
+            sys.exit(f"no benchmark {name!r}; one of {', '.join((*_PARTS, *_ALONE))}")
+        return
+    sys.argv = [f"python -m benchmarks {name}", *options]
+    runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+
+
+def tell() -> None:
+    """The list."""
+    for each in (*_ALONE, *_PARTS):
+        text = ast.get_docstring(ast.parse(Path(__file__).with_name(f"{each}.py").read_text())) or ""
+        print(f"  {each:<10}{text.splitlines()[0]}")
+    print("options of one: python -m benchmarks NAME --help")
 
 
 if __name__ == "__main__":

@@ -15,26 +15,22 @@ import time
 from pathlib import Path
 
 import pandas as pd
-import yaml
 from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
-from benchmarks import harness
+from benchmarks import harness, prepare
 from streaming import config as cfg
 from streaming.batch import run as batch
 from streaming.batch.inputs import Source
 from streaming.demo import churn
-from streaming.runtime import jars, session
+from streaming.runtime import session
 
 _PER_FILE = 100_000
 
 
 def configuration(home: Path, folder: Path) -> cfg.Config:
-    """The demo's, over files instead of topics."""
-    text = jars.conf_file("demo.yaml").read_text()
-    tree = yaml.safe_load(text.replace("${env:DEMO_BROKER}", "localhost:1").replace("${env:DEMO_HOME}", str(home)))
-    tree["state"] = str(folder / "state")
-    return cfg.parse(tree)
+    """The demo's, with a state of its own."""
+    return prepare.configuration(home).model_copy(update={"state": str(folder / "state")})
 
 
 def fill(folder: Path, rows: int) -> None:
@@ -62,7 +58,7 @@ def main() -> None:
     spark = session.start("benchmark", master="local[2]", log=folder / "spark.log")
     try:
         config = configuration(home, folder)
-        harness.train(home, config, folder)
+        prepare.ready(home)
         fill(folder / "in", given.rows)
         times: dict[str, list[float]] = {"by hand": [], "streaming batch": []}
         for i in range(given.rounds + 1):

@@ -1,111 +1,136 @@
-"""Throughput: the same backlog of events drained by the score lane and by a plain Python consumer with scikit-learn, in one run.
+"""How fast a backlog is drained, every system in one run, from the launch of its processes on.
 
-    python -m benchmarks drain [--events 500000] [--consumers 1]
+    python -m benchmarks suite --parts drain
 
-One after the other, on the same broker. Events per second are those between the first and the last prediction by the
-broker's clock, so neither side's start counts; the second half alone shows the JVM once it is warm.
+One topic, filled once; each system reads all of it, one after the other, and writes a topic of its own (the limits write
+nothing). Cold: events per second from the launch to the last answer, start of the JVM and planning included. Warm: over the
+second half alone. A system that does not finish in time is stopped; its figures are those of what it had done. The number
+of answers must be that of the events, and a sample of them the pipeline's.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import cycle, islice
-from pathlib import Path
+from itertools import chain, islice, repeat
 
-import numpy as np
+from benchmarks import harness, load, prepare
+from benchmarks.results import Part
+from benchmarks.running import Running, Stopped, running
+from benchmarks.statistics import Curve, rate
+from benchmarks.systems.base import Place, System
+from benchmarks.systems.catalogue import SYSTEMS
+from benchmarks.watch import Watch
 
-from benchmarks import harness
-from streaming.demo import churn
-
-_PLAIN = "plain.predictions"
-#: Different events; a longer backlog repeats them. Making a JSON text costs more than anything that is measured here.
-_DIFFERENT = 50_000
+BACKLOG = "backlog"
+_EVERY_S = 0.1
+#: Answers compared with the pipeline's, from the start of the topic.
+_SAMPLE = 5_000
+_START_S = 300.0
 
 
 @dataclass(frozen=True)
-class Drained:
-    """What one side wrote: predictions by event, and events per second over all and over the second half."""
+class Plan:
+    """What is measured."""
 
-    answers: dict[str, float]
-    per_s: float
-    warm_per_s: float
+    systems: tuple[str, ...]
+    events: int
+    #: A system that has not finished by then, counted from its first answer, is stopped.
+    cap_s: float
 
 
-def fill(servers: str, events: int) -> None:
-    """Put the backlog on the events topic."""
-    sink = harness.Sink({**harness.client(servers), "linger.ms": 20, "queue.buffering.max.messages": 200_000})
-    made = [
-        (str(event["customer_id"]).encode(), json.dumps(event).encode())
-        for event in islice(churn.events(8, datetime.now(UTC)), min(events, _DIFFERENT))
-    ]
-    for key, value in islice(cycle(made), events):
-        sink.send(harness.EVENTS, key=key, value=value)
+def fill(servers: str, events: int, *, topic: str = BACKLOG) -> None:
+    """Put the backlog on the topic; every event happened at the start of the year."""
+    sink = harness.Sink({**harness.client(servers), "linger.ms": 20, "queue.buffering.max.messages": 500_000, "compression.type": "lz4"})
+    when = load.moment(1_767_225_600.0)
+    made = [(event.key, event.at(when)) for event in load.events()]
+    for key, value in islice(chain.from_iterable(repeat(made)), events):
+        sink.send(topic, key=key, value=value)
     sink.flush()
 
 
-def drained(servers: str, topic: str) -> Drained:
-    """Read what was written, and how fast."""
-    answers, stamps = {}, []
-    for record in harness.records(servers, topic):
-        found = json.loads(record.value())
-        answers[found["event_id"]] = found["prediction"]
-        stamps.append(record.timestamp()[1])
-    ms = np.sort(np.array(stamps, dtype=np.float64))
-    half = len(ms) // 2
-    # The broker counts whole milliseconds: a tiny run may begin and end in the same one.
-    return Drained(answers, 1000.0 * len(ms) / max(ms[-1] - ms[0], 1.0), 1000.0 * (len(ms) - half) / max(ms[-1] - ms[half], 1.0))
+def measure(bench: harness.Bench, plan: Plan, part: Part, watch: Watch) -> None:
+    """Drain the backlog with every system of the plan."""
+    expected = prepare.answers(bench.home)
+    watch.say(f"drain · fill with {plan.events:,} events")
+    harness.create_topics(bench.servers, BACKLOG)
+    fill(bench.servers, plan.events)
+    for name in plan.systems:
+        system = SYSTEMS[name]
+        watch.say(f"drain · {system.title}")
+        place = Place(bench.servers, BACKLOG, f"drained.{name}", bench.folder / f"drain-{name}", bench.home, "1 minute")
+        drained(system, place, plan, part, expected, f"{plan.events:,} events")
 
 
-def by_spark(bench: harness.Bench, path: Path, events: int) -> Drained:
-    """The score lane alone, in micro-batches without a pause."""
-    reader = harness.consumer(bench.servers)
-    with bench.job(path, "score") as job:
-        job.wait_for(lambda: harness.count(reader, harness.PREDICTIONS) >= events)
-    return drained(bench.servers, harness.PREDICTIONS)
+def drained(
+    system: System,
+    place: Place,
+    plan: Plan,
+    part: Part,
+    expected: dict[str, float],
+    setting: str,
+    *,
+    partitions: int = harness.PARTITIONS,
+    tolerance: float = load.TOLERANCE,
+) -> None:
+    """Drain the backlog with one system, and add its figures, or why there are none."""
+    if (missing := system.missing()) is not None:
+        part.notes.append(missing)
+        return
+    harness.create_topics(place.servers, *harness.topics_of(place)[1:], partitions=partitions)
+    try:
+        with running(system, place) as job:
+            curve, cpu_s = drain(job, place, plan)
+        if system.answers:
+            compare(place, expected, tolerance)
+    except (Stopped, AssertionError) as failed:
+        part.notes.append(f"{system.title}, {setting}: {failed}")
+        return
+    add(part, system.title, setting, curve, cpu_s)
+    if curve[-1][1] < plan.events:
+        part.notes.append(
+            f"{system.title}, {setting}: stopped after {plan.cap_s:.0f} s, at {curve[-1][1]:,.0f} events; its figures are of those"
+        )
 
 
-def by_plain(bench: harness.Bench, consumers: int) -> Drained:
-    """So many processes, each with its share of the partitions."""
-    harness.create_topics(bench.servers, _PLAIN)
-    command = [sys.executable, "-m", "benchmarks.plain", bench.servers, _PLAIN, str(bench.home / "customers.parquet")]
-    shares = [[str(p) for p in range(i, harness.PARTITIONS, consumers)] for i in range(consumers)]
-    # One thread for NumPy: the matrices are small, and the processes would only be in each other's way.
-    threads = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    running = [subprocess.Popen([*command, *share], env=threads) for share in shares]
-    codes = [process.wait() for process in running]
-    if any(codes):
-        sys.exit(f"a plain consumer failed: exit codes {codes}")
-    return drained(bench.servers, _PLAIN)
+def drain(job: Running, place: Place, plan: Plan) -> tuple[Curve, float]:
+    """How far the system had come, and when; and the processor seconds that it took."""
+    reader, curve = harness.consumer(place.servers), [(job.launched, 0.0)]
+
+    def done() -> bool:
+        now, count = _so_far(job, reader, place)
+        if count > curve[-1][1]:
+            curve.append((now, float(count)))
+        first = curve[1][0] if len(curve) > 1 else float("inf")
+        return count >= plan.events or time.time() - first > plan.cap_s
+
+    job.wait_for(done, within_s=_START_S + plan.cap_s, what="the backlog drained")
+    assert curve[-1][1] <= plan.events, f"{plan.events} events, {curve[-1][1]:.0f} answers"
+    return curve, job.cpu_s()
 
 
-def main() -> None:
-    """Drain twice and print both rates and their ratio."""
-    parser = harness.options(__doc__.splitlines()[0])
-    parser.add_argument("--events", type=int, default=500_000)
-    parser.add_argument("--consumers", type=int, default=1, choices=range(1, harness.PARTITIONS + 1), help="plain Python processes")
-    given = parser.parse_args()
-    harness.load("start")
-    with harness.bench(given.home) as bench:
-        path = bench.configure(mode="microbatch", trigger="0 seconds")
-        fill(bench.servers, given.events)
-        spark = by_spark(bench, path, given.events)
-        plain = by_plain(bench, given.consumers)
-    same = np.mean([plain.answers.get(event_id) == prediction for event_id, prediction in spark.answers.items()])
-    print(
-        f"events={given.events} answered: score lane {len(spark.answers)}, plain consumer {len(plain.answers)}; same prediction {same:.2%}"
-    )
-    print(f"score lane, micro-batch        {spark.per_s:>10,.0f} events/s  (second half {spark.warm_per_s:,.0f})")
-    print(f"plain consumer, processes: {given.consumers}   {plain.per_s:>10,.0f} events/s  (second half {plain.warm_per_s:,.0f})")
-    print(
-        f"ratio                          {spark.per_s / plain.per_s:>10.2f}           (second half {spark.warm_per_s / plain.warm_per_s:.2f})"
-    )
-    harness.load("end")
+def _so_far(job: Running, reader: harness.Consumer, place: Place) -> tuple[float, int]:
+    if job.system.answers:
+        return time.time(), harness.count(reader, place.out)
+    told = job.told()
+    return (told[-1]["at"], told[-1]["rows"]) if told else (time.time(), 0)
 
 
-if __name__ == "__main__":
-    main()
+def compare(place: Place, expected: dict[str, float], tolerance: float) -> None:
+    """AssertionError when one of the first answers is not the pipeline's, or one was refused."""
+    assert harness.count(harness.consumer(place.servers), f"{place.out}.rejected") == 0, "events of the backlog were rejected"
+    for record in islice(harness.records(place.servers, place.out), _SAMPLE):
+        said = json.loads(record.value())
+        load.check(said["key"], said["probability"][1], expected, tolerance)
+
+
+def add(part: Part, title: str, setting: str, curve: Curve, cpu_s: float) -> None:
+    """The figures of a curve that begins with the launch."""
+    (launched, _), (first, _), *_ = curve
+    last, total = curve[-1]
+    part.add(title, setting, "cold", "events/s", [total / (last - launched)])
+    part.add(title, setting, "warm", "events/s", [rate(curve, since=0.5, until=1.0)])
+    part.add(title, setting, "warm, a tenth", "events/s", [rate(curve, since=i / 10.0, until=(i + 1) / 10.0) for i in range(5, 10)])
+    part.add(title, setting, "first answer after", "s", [first - launched])
+    part.add(title, setting, "CPU per million", "s", [cpu_s / total * 1e6])

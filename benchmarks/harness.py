@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,17 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from streaming import config as cfg
+from benchmarks import prepare
+from benchmarks.systems.base import Place
 from streaming.demo import churn, traffic
 from streaming.embedded.broker import running_broker
 from streaming.runtime import jars
 
 PARTITIONS = 2
-_TRAINING_ROWS = 20_000
-_SEED = 7
 #: How long the job may take to start, or to answer what it has been sent.
 _PATIENCE_S = 300.0
 
@@ -85,7 +84,7 @@ class Bench:
             del tree["learners"], tree["labels"], tree["predictions"]["shadow_topic"]
         path = self.folder / "job.yaml"
         path.write_text(yaml.safe_dump(tree, sort_keys=False))
-        train(self.home, cfg.load(path), self.folder)
+        prepare.ready(self.home)
         create_topics(self.servers, EVENTS, PREDICTIONS, REJECTED, SHADOW, LABELS)
         return path
 
@@ -140,30 +139,31 @@ def bench(home: Path) -> Iterator[Bench]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def train(home: Path, config: cfg.Config, folder: Path) -> None:
-    """Train the churn pipeline at `config.model.uri` if it is not there yet."""
-    assert config.train is not None
-    settings, wanted = home / "model.settings", f"{config.train!r} {config.model!r} rows={_TRAINING_ROWS}"
-    if settings.exists() and settings.read_text() == wanted and Path(config.model.uri).exists():
-        return
-    print("training the churn pipeline (once)", flush=True)
-    home.mkdir(parents=True, exist_ok=True)
-    churn.write_training_table(config.train.data, _TRAINING_ROWS, seed=_SEED)
-    path = folder / "train.yaml"
-    path.write_text(jars.conf_file("demo.yaml").read_text())
-    # In a process of its own, so that its JVM is gone before anything is measured.
-    environment = {**os.environ, "DEMO_BROKER": "localhost:1", "DEMO_HOME": str(home)}
-    subprocess.run([sys.executable, "-m", "streaming", "train", str(path), "--overwrite"], check=True, env=environment)
-    settings.write_text(wanted)
+def topics_of(place: Place) -> tuple[str, ...]:
+    """What a system reads and writes: its events first."""
+    return place.events, place.out, f"{place.out}.rejected", f"{place.out}.shadow", place.labels
 
 
-def create_topics(servers: str, *names: str) -> None:
+def create_topics(servers: str, *names: str, partitions: int = PARTITIONS) -> None:
     """Create topics whose records carry the time at which the broker appended them."""
     stamped = {"message.timestamp.type": "LogAppendTime"}
-    new = [NewTopic(name, num_partitions=PARTITIONS, replication_factor=1, config=stamped) for name in names]
+    new = [NewTopic(name, num_partitions=partitions, replication_factor=1, config=stamped) for name in names]
     admin = AdminClient(client(servers))  # named: its answers come only while it lives
     for made in admin.create_topics(new).values():
         made.result()
+    reader, deadline = consumer(servers), time.monotonic() + 30.0
+    for name in names:
+        while not _led(reader, name):  # a new topic has no leader for a moment
+            if time.monotonic() > deadline:
+                sys.exit(f"{name}: the new topic has no leader after 30 s")
+            time.sleep(0.05)
+
+
+def _led(reader: Consumer, topic: str) -> bool:
+    try:
+        return len(ends(reader, topic)) > 0
+    except KafkaException:
+        return False
 
 
 def client(servers: str) -> dict[str, Any]:
@@ -176,17 +176,24 @@ def consumer(servers: str) -> Consumer:
     return Consumer({**client(servers), "group.id": "benchmarks", "enable.auto.commit": False})
 
 
+def ends(reader: Consumer, topic: str) -> list[int]:
+    """The offset after the last record of each partition."""
+    partitions = len(reader.list_topics(topic, timeout=30).topics[topic].partitions)
+    return [reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)[1] for partition in range(partitions)]
+
+
 def count(reader: Consumer, *topics: str) -> int:
     """How many records the topics hold."""
-    places = [TopicPartition(topic, partition) for topic in topics for partition in range(PARTITIONS)]
-    return sum(reader.get_watermark_offsets(place, timeout=30)[1] for place in places)
+    return sum(sum(ends(reader, topic)) for topic in topics)
 
 
-def records(servers: str, topic: str) -> Iterator[Message]:
-    """All records that the topic holds now."""
+def records(servers: str, topic: str, *, since: Sequence[int] | None = None) -> Iterator[Message]:
+    """All records that the topic holds now, from these offsets on."""
     reader = consumer(servers)
-    reader.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
-    left = count(reader, topic)
+    last = ends(reader, topic)
+    first = since or [0] * len(last)
+    reader.assign([TopicPartition(topic, partition, offset) for partition, offset in enumerate(first)])
+    left = sum(last) - sum(first)
     while left > 0:
         found = reader.consume(min(left, 10_000), timeout=30)
         if not found:
@@ -209,7 +216,7 @@ class Traffic:
     def __init__(self, servers: str) -> None:
         self.sent, self.stop = traffic.Sent(truth=_Forgotten()), threading.Event()
         self._sink, self._reader = Sink({**client(servers), "linger.ms": 0}), consumer(servers)
-        self._stream = churn.stream(_SEED + 1, start=datetime.now(UTC), late=churn.LateLabels(mean_s=1.0, max_s=4.0))
+        self._stream = churn.stream(prepare.SEED, start=datetime.now(UTC), late=churn.LateLabels(mean_s=1.0, max_s=4.0))
 
     def run(self, *, rate: int, seconds: float) -> None:
         """Send for so long; returns when the broker has it all."""

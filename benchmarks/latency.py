@@ -1,67 +1,107 @@
-"""From the producer's clock to the broker's: how long an event waits for its prediction, in real-time mode and micro-batches.
+"""How long an event waits for its answer, every system in one run: from the moment it was due to the broker's stamp on the answer.
 
-    python -m benchmarks latency [--rate 1000] [--seconds 60] [--modes realtime microbatch] [--trigger "1 minute"] [--learn]
+    python -m benchmarks suite --parts latency
 
-An event carries the time at which it was handed to the producer; its prediction carries the time at which the broker
-appended it. Nothing is left out: real-time mode pauses at each boundary (once per --trigger), and those events count.
-With --learn all three lanes run, and each event's label is sent about a second after it.
+One system after the other on the same broker, each with topics of its own. The warm-up is compared with the pipeline's
+answers, then each rate is sent in an open loop. Nothing is left out: real-time mode pauses at each trigger, and a window
+at the first rate is a whole trigger long. A system that is too slow for a rate is not asked for a higher one.
 """
 
 from __future__ import annotations
 
-import json
-from argparse import Namespace
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
+from benchmarks import harness, load, prepare
+from benchmarks.results import Part
+from benchmarks.running import Running, Stopped, running
+from benchmarks.statistics import percentiles, thinned, windows
+from benchmarks.systems.base import Place, System
+from benchmarks.systems.catalogue import SYSTEMS
+from benchmarks.watch import Watch
 
-from benchmarks import harness
-
-#: No pause between micro-batches: the least latency they can have.
-_MICROBATCH_TRIGGER = "0 seconds"
-
-
-def measure(given: Namespace, mode: str) -> np.ndarray:
-    """The latency of every event after the warm-up, in milliseconds."""
-    with harness.bench(given.home) as bench:
-        path = bench.configure(mode=mode, trigger=given.trigger if mode == "realtime" else _MICROBATCH_TRIGGER, learn=given.learn)
-        with bench.job(path, *harness.lanes(learn=given.learn)) as job:
-            flow = harness.Traffic(bench.servers)
-            flow.run(rate=given.rate, seconds=given.warm_up)
-            job.wait_for(flow.answered)
-            since = datetime.now(UTC)
-            flow.run(rate=given.rate, seconds=given.seconds)
-            job.wait_for(flow.answered)
-        found = []
-        for record in harness.records(bench.servers, harness.PREDICTIONS):
-            when = datetime.fromisoformat(json.loads(record.value())["event_time"])
-            if when >= since:
-                found.append(record.timestamp()[1] - when.timestamp() * 1000.0)
-    return np.array(found)
+#: How long a system may take to start, and to answer what it was sent.
+_START_S = 300.0
+_CATCH_UP_S = 15.0
+#: Stretches of a window: their medians and 99th percentiles are the repeats.
+_STRETCHES = 5
 
 
-def main() -> None:
-    """Measure each mode and print one line for it."""
-    parser = harness.options(__doc__.splitlines()[0])
-    parser.add_argument("--rate", type=int, default=1000, help="events per second")
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--warm-up", type=float, default=20.0, help="seconds of traffic before the clock starts")
-    parser.add_argument("--modes", nargs="+", choices=["realtime", "microbatch"], default=["realtime", "microbatch"])
-    parser.add_argument("--trigger", default="1 minute", help="of real-time mode: at least 5 seconds")
-    parser.add_argument("--learn", action="store_true", help="run the lane LEARN too, with a label for each event")
-    given = parser.parse_args()
-    harness.load("start")
-    for mode in given.modes:
-        ms = measure(given, mode)
-        trigger = given.trigger if mode == "realtime" else _MICROBATCH_TRIGGER
-        p50, p99, most = np.percentile(ms, [50, 99, 100])
-        print(
-            f"{mode:<11}lanes={','.join(harness.lanes(learn=given.learn))} trigger={trigger!r} rate={given.rate}/s "
-            f"predictions={len(ms)} p50={p50:.0f} ms p99={p99:.0f} ms max={most:.0f} ms (boundaries included)",
-            flush=True,
-        )
-    harness.load("end")
+@dataclass(frozen=True)
+class Plan:
+    """What is measured."""
+
+    systems: tuple[str, ...]
+    #: (events per second, seconds)
+    rates: tuple[tuple[int, float], ...]
+    #: Seconds at the first rate for systems in real-time mode, which is their trigger as well.
+    trigger_s: int
+    warm_up_s: float
 
 
-if __name__ == "__main__":
-    main()
+def setting(rate: int) -> str:
+    """How a rate is written in tables."""
+    return f"{rate:,} events/s"
+
+
+def measure(bench: harness.Bench, plan: Plan, part: Part, watch: Watch) -> None:
+    """Measure every system of the plan."""
+    expected = prepare.answers(bench.home)
+    for name in plan.systems:
+        system = SYSTEMS[name]
+        if (missing := system.missing()) is not None:
+            part.notes.append(missing)
+            continue
+        place = Place(bench.servers, f"in.{name}", f"out.{name}", bench.folder / f"latency-{name}", bench.home, f"{plan.trigger_s} seconds")
+        harness.create_topics(bench.servers, *harness.topics_of(place))
+        watch.say(f"latency · {system.title} · start")
+        try:
+            with running(system, place) as job:
+                _System(bench, job, place, expected if system.answers else None).measure(plan, part, watch)
+        except (Stopped, AssertionError) as failed:
+            part.notes.append(f"{system.title}: {failed}")
+
+
+@dataclass
+class _System:
+    bench: harness.Bench
+    job: Running
+    place: Place
+    expected: dict[str, float] | None
+
+    def measure(self, plan: Plan, part: Part, watch: Watch) -> None:
+        """Warm up, compare, and measure rate after rate."""
+        system: System = self.job.system
+        generator = load.Generator(self.place.servers, self.place.events, self.place.labels if system.learns else None)
+        reader = harness.consumer(self.place.servers)
+        rates = [(rate, float(plan.trigger_s) if system.realtime and not i else s) for i, (rate, s) in enumerate(plan.rates)]
+        # The warm-up may meet a system that still starts; so may its answers.
+        self._stretch(generator, reader, rate=rates[0][0], seconds=plan.warm_up_s, patience_s=_START_S)
+        for rate, seconds in rates:
+            watch.say(f"latency · {system.title} · {setting(rate)}")
+            try:
+                found, sent = self._stretch(generator, reader, rate=rate, seconds=seconds, patience_s=_CATCH_UP_S)
+            except Stopped as slow:
+                part.notes.append(f"{slow} of the last event at {setting(rate)}")
+                return
+            _add(part, system.title, setting(rate), found, sent)
+
+    def _stretch(
+        self, generator: load.Generator, reader: harness.Consumer, *, rate: int, seconds: float, patience_s: float
+    ) -> tuple[load.Answers, load.Sent]:
+        before = harness.ends(reader, self.place.out)
+        sent = generator.run(rate=rate, seconds=seconds)
+        answered = partial(harness.count, reader, *(topic for topic in (self.place.out, f"{self.place.out}.rejected")))
+        self.job.wait_for(lambda: answered() >= generator.total, within_s=patience_s, what="every event answered")
+        return load.answers(list(harness.records(self.place.servers, self.place.out, since=before)), sent, self.expected), sent
+
+
+def _add(part: Part, title: str, rate: str, found: load.Answers, sent: load.Sent) -> None:
+    stretches = [percentiles(ms) for ms in windows(found.due_ms, found.waited_ms, _STRETCHES)]
+    over_all = percentiles(found.waited_ms)
+    for measure in ("p50", "p90", "p99", "max"):
+        part.add(title, rate, measure, "ms", [over_all[measure]])
+    for measure in ("p50", "p99"):
+        part.add(title, rate, f"{measure} of a fifth", "ms", [stretch[measure] for stretch in stretches])
+    part.add(title, rate, "generator p99", "ms", [sent.late_ms_p99])
+    part.distributions.append((title, rate, thinned(found.waited_ms)))

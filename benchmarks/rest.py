@@ -30,13 +30,12 @@ from urllib.parse import urlsplit
 import numpy as np
 import yaml
 
-from benchmarks import harness
+from benchmarks import harness, prepare
 from streaming.demo import churn
 from streaming.runtime import jars
 
 _PATIENCE_S = 300.0
 _ROWS = 500
-_TRAINING_ROWS = 20_000
 _SPARK_ROWS = 40
 
 
@@ -136,7 +135,6 @@ def generated(url: str, *, connections: int, seconds: float, rate: float = 0.0) 
 
 def configure(home: Path, folder: Path) -> Path:
     """The demo's configuration with a free port for the API; its pipeline is trained once and kept in `home`."""
-    home.mkdir(parents=True, exist_ok=True)
     text = jars.conf_file("demo.yaml").read_text()
     tree = yaml.safe_load(text.replace("${env:DEMO_BROKER}", "localhost:9092").replace("${env:DEMO_HOME}", str(home)))
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -144,10 +142,7 @@ def configure(home: Path, folder: Path) -> Path:
     tree["api"] = {"port": port, "requests_per_second": None, "cache": str(home / "packages")}
     path = folder / "api.yaml"
     path.write_text(yaml.safe_dump(tree, sort_keys=False))
-    if not (home / "model" / "metadata").exists():
-        print("training the churn pipeline (once)", flush=True)
-        churn.write_training_table(tree["train"]["data"], _TRAINING_ROWS, seed=7)
-        subprocess.run([sys.executable, "-m", "streaming", "train", str(path), "--overwrite"], check=True)
+    prepare.ready(home)
     return path
 
 

@@ -1,6 +1,6 @@
 """Whether a long-running job grows: its live heap and the memory of its processes over time, as MB per hour.
 
-    python -m benchmarks memory [--minutes 30] [--rate 1000] [--no-learn]
+    python -m benchmarks soak [--minutes 30] [--rate 1000] [--no-learn]
 
 Memory of the processes is read every 10 s. The heap is read after a full collection that is asked for every
 --collect seconds, because what lies on a heap between collections says nothing; not more often, because a collection
@@ -16,14 +16,14 @@ import sys
 import threading
 import time
 
-import numpy as np
 import psutil
 
 from benchmarks import harness
+from benchmarks.statistics import slope
 
 _EVERY_S = 10.0
 _MB = 1024.0 * 1024.0
-#: Hours since the start, MB.
+#: (hours since the start, MB)
 Curve = list[tuple[float, float]]
 
 
@@ -44,12 +44,6 @@ def processes(job: int) -> tuple[psutil.Process, list[psutil.Process]]:
     if not jvms:
         sys.exit("the job has no JVM")
     return jvms[0], [process for process in everything if "python" in process.name()]
-
-
-def slope(curve: Curve) -> float:
-    """MB per hour on the last two thirds; NaN with fewer than two points."""
-    at, mb = np.array([point for point in curve if point[0] >= curve[-1][0] / 3.0]).T
-    return float(np.polyfit(at, mb, 1)[0]) if len(at) > 1 else float("nan")
 
 
 def watch(job: harness.Job, *, minutes: float, collect_s: float) -> dict[str, Curve]:

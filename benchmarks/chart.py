@@ -1,0 +1,39 @@
+"""The distributions of the latencies as a picture: for each rate, which share of the events waited longer than so many milliseconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.results import Part
+from benchmarks.statistics import shares
+
+
+def draw(part: Part, path: Path) -> bool:
+    """Draw the part's distributions; False, with nothing drawn, when there are none."""
+    settings = list(dict.fromkeys(setting for _, setting, _ in part.distributions))
+    if not settings:
+        return False
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    systems = list(dict.fromkeys(system for system, _, _ in part.distributions))
+    colours = dict(zip(systems, plt.get_cmap("tab10" if len(systems) <= 10 else "tab20").colors, strict=False))
+    figure, axes = plt.subplots(1, len(settings), figsize=(2.0 + 5.0 * len(settings), 5.5), sharey=True, squeeze=False)
+    for axis, setting in zip(axes[0], settings, strict=True):
+        for system, _, values in (found for found in part.distributions if found[1] == setting):
+            # 0 ms means below the clock's millisecond; a logarithm needs a place for it.
+            beyond = np.maximum(100.0 - shares(len(values)), 100.0 / 1e5)
+            axis.plot(np.maximum(values, 0.5), beyond, label=system, color=colours[system], linestyle="--" if "identity" in system else "-")
+        axis.set(xscale="log", yscale="log", title=setting, xlabel="ms from due to answered (0.5: below the clock's 1 ms)")
+        axis.grid(True, which="major", alpha=0.3)
+    axes[0][0].set_ylabel("share of events that waited longer, %")
+    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=min(len(systems), 4), frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0.0, 0.05 + 0.04 * -(-len(systems) // 4), 1.0, 1.0))
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return True
