@@ -51,11 +51,22 @@ def _became(reply: Reply) -> str:
     }[reply.outcome]
 
 
+_WAIT = click.option(
+    "--wait",
+    type=click.IntRange(min=0),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the job's word. The request stays in any case, until the job has carried it out.",
+)
+
+
 @click.command()
 @CONFIG
 @click.argument("learner")
 @click.option("--to", required=True, metavar="VERSION", help="The version to take back; `streaming versions` lists them.")
-def rollback(config: Path, learner: str, to: str) -> None:
+@_WAIT
+def rollback(config: Path, learner: str, to: str, wait: int) -> None:
     """Score with an earlier VERSION of LEARNER at once, and learn on from there.
 
     The running job scores with it from its next batch of events on. A frozen learner learns again.
@@ -65,21 +76,22 @@ def rollback(config: Path, learner: str, to: str) -> None:
 
     loaded = cfg.load(config)
     with session.lazily(loaded) as spark:
-        reply = kept.rollback(loaded, learner, to=to, spark=spark)
+        reply = kept.rollback(loaded, learner, to=to, spark=spark, wait_s=wait)
     click.echo(f"{learner}: {_became(reply)}")
 
 
 @click.command()
 @CONFIG
 @click.argument("learner")
-def resume(config: Path, learner: str) -> None:
+@_WAIT
+def resume(config: Path, learner: str, wait: int) -> None:
     """Let a frozen LEARNER learn on from the version in force."""
     from streaming.learning import versions as kept
     from streaming.runtime import session
 
     loaded = cfg.load(config)
     with session.lazily(loaded) as spark:
-        reply = kept.rollback(loaded, learner, to=None, spark=spark)
+        reply = kept.rollback(loaded, learner, to=None, spark=spark, wait_s=wait)
     click.echo(f"{learner}: {_became(reply)}")
 
 
