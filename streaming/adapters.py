@@ -22,6 +22,8 @@ STORES: Final = {
 PARTS: Final = {
     "api": ("streaming.api.server", "api"),
     "package": ("streaming.convert.package", "convert"),
+    "monitor": ("streaming.lanes.monitor", "monitor"),
+    "baseline": ("streaming.training.baseline", "monitor"),
     "to pmml": ("streaming.convert.pmml", "convert-pmml"),
 }
 

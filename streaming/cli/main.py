@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from streaming import __version__, secrets
-from streaming.cli import development, learners, serve, train
+from streaming.cli import development, learners, monitor, serve, train
 from streaming.cli.api import api
 from streaming.cli.batch import batch
 from streaming.cli.convert import convert, package
@@ -67,6 +67,8 @@ for command in (
     learners.resume,
     learners.export,
     learners.replay,
+    monitor.baseline,
+    monitor.drift,
     development.kafka,
     development.jars,
     development.demo,

@@ -24,4 +24,6 @@ def chosen_lanes(config: Config, lanes: str | None) -> tuple[str, ...]:
         raise ConfigError(f"--lanes: unknown lane {', '.join(unknown) or '(none given)'}; valid: {', '.join(service.LANES)}")
     if "learn" in chosen and not config.learners:
         raise ConfigError("--lanes: learn: the configuration has no learners")
+    if "monitor" in chosen and config.monitor is None:
+        raise ConfigError("--lanes: monitor: the configuration has no section monitor")
     return chosen

@@ -26,7 +26,8 @@ def train(config: Path, overwrite: bool) -> None:
     if loaded.train is None:
         raise ConfigError(f"{config}: train: missing; conf/production.yaml has a commented example")
     with session.running(loaded) as spark:
-        report = training.train(loaded.train, loaded.model, spark, source=str(config), overwrite=overwrite)
+        slices = () if loaded.monitor is None else loaded.monitor.slices
+        report = training.train(loaded.train, loaded.model, spark, source=str(config), overwrite=overwrite, slices=slices)
     click.echo(report.text())
 
 

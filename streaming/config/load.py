@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from streaming.config.monitoring import Monitor
 from streaming.config.sections import Api, Events, Kafka, Labels, Learn, Learner, Predictions, SavedModel, Score, Spark, Train
 from streaming.config.stores import KINDS, StoreSection
 from streaming.config.values import Name, Section, interpolate
@@ -36,6 +37,7 @@ class Config(Section):
     learn: Learn = Learn()
     train: Train | None = None
     api: Api = Api()
+    monitor: Monitor | None = None
     spark: Spark = Spark()
 
     @model_validator(mode="after")
@@ -61,7 +63,7 @@ class Config(Section):
         return next((learner.name for learner in self.learners if learner.role == "champion"), self.model.name)
 
     def topics(self) -> dict[str, str]:
-        """The topics of the service by what they are for: events, predictions, rejected; shadow and labels where the file names them."""
+        """The topics of the service by what they are for: events, predictions, rejected; the others where the file names them."""
         labels = None if self.labels is None else self.labels.topic
         named = {
             "events": self.events.topic,
@@ -69,6 +71,8 @@ class Config(Section):
             "rejected": self.predictions.rejected_topic,
             "shadow": self.predictions.shadow_topic,
             "labels": labels,
+            "monitor": None if self.monitor is None else self.monitor.topic,
+            "alerts": None if self.monitor is None else self.monitor.alerts.topic,
         }
         return {role: topic for role, topic in named.items() if topic is not None}
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
 
-from streaming import adapters
+from streaming import adapters, monitor
 from streaming import config as cfg
 from streaming.config.sections import SavedModel
 from streaming.config.values import seconds
@@ -47,6 +47,8 @@ class Ready:
     store: Store | None = None
     learning: list[Learning] = field(default_factory=list)
     label_schema: StructType = field(default_factory=StructType)
+    #: The prepared monitor lane, see streaming.lanes.monitor.prepare; None: it does not run.
+    monitor: Any = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ def slots_needed(partitions: int, mode: str) -> int:
 _NEEDED: Final[dict[str, Callable[[Ready], bool]]] = {
     "events": lambda ready: "score" in ready.lanes,
     "shadow": lambda ready: bool(ready.config.learners),
-    "labels": lambda ready: "learn" in ready.lanes,
+    "labels": lambda ready: "learn" in ready.lanes or monitor.LANE in ready.lanes,
+    "monitor": lambda ready: monitor.LANE in ready.lanes,
+    "alerts": lambda ready: monitor.LANE in ready.lanes,
 }
 
 
@@ -262,6 +266,12 @@ def _store(ready: Ready) -> str:
     return f"{section.kind}, {store.count()} rows"
 
 
+def _monitor(ready: Ready) -> str:
+    lane = adapters.load("monitor", adapters.PARTS)
+    ready.monitor = lane.prepare(ready.config, ready.spark, source=ready.source)
+    return str(ready.monitor)
+
+
 @dataclass(frozen=True)
 class Check:
     """One thing that has to be true: `run` returns what it found, or raises a StreamingError that says what to do."""
@@ -283,4 +293,5 @@ CHECKS: Final = (
     Check("state", _state),
     Check("learners", _learners, ("state", "model")),
     Check("store", _store, lane="store"),
+    Check("monitor", _monitor, ("state",), lane=monitor.LANE),
 )

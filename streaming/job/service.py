@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import Final
 
+from streaming import monitor
 from streaming.config.load import Config
 from streaming.job import preflight
 from streaming.job.start import start
@@ -21,7 +22,7 @@ from streaming.runtime import files, session, signals, spark
 
 log = logging.getLogger(__name__)
 
-LANES: Final = (score.LANE, store.LANE, learn.LANE)
+LANES: Final = (score.LANE, store.LANE, learn.LANE, monitor.LANE)
 
 
 def serve(
@@ -58,8 +59,9 @@ def serve(
 
 
 def default_lanes(config: Config) -> tuple[str, ...]:
-    """The lanes that a config has work for: `learn` only when there are learners."""
-    return tuple(name for name in LANES if name != learn.LANE or config.learners)
+    """The lanes that a config has work for: `learn` only when there are learners, `monitor` only with that section."""
+    idle = {learn.LANE: not config.learners, monitor.LANE: config.monitor is None}
+    return tuple(name for name in LANES if not idle.get(name))
 
 
 def _log(progress: Progress) -> None:

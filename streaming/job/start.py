@@ -12,6 +12,7 @@ from streaming.kafka import read
 from streaming.lanes import learn, score, store
 from streaming.learning import labels, weights_file
 from streaming.learning.publish import Publisher
+from streaming.monitor import LANE
 
 
 def start(ready: preflight.Ready, config: Config, lanes: Collection[str], publisher: Publisher | None) -> list[Lane]:
@@ -27,6 +28,8 @@ def start(ready: preflight.Ready, config: Config, lanes: Collection[str], publis
             running.append(_learn_lane(ready, config, publisher))
         if score.LANE in lanes:
             running.append(_score_lane(ready, config))
+        if ready.monitor is not None:
+            running.append(_monitor_lane(ready, config))
     except BaseException:
         stop(running)
         raise
@@ -64,3 +67,9 @@ def _score_lane(ready: preflight.Ready, config: Config) -> Lane:
     )
     weights = weights_file.frame(ready.spark, f"{config.state}/{weights_file.FILE}") if config.learners else None
     return Lane(score.LANE, score.start(events, config, ready.schema, ready.model, mode=ready.mode, weights=weights), config.events.topic)
+
+
+def _monitor_lane(ready: preflight.Ready, config: Config) -> Lane:
+    failed: list[BaseException] = []
+    query = ready.monitor.start(ready.spark, on_error=failed.append)
+    return Lane(LANE, query, config.events.topic, failed)

@@ -19,10 +19,13 @@ def stream(
     starting: str = "earliest",
     fail_on_data_loss: bool = True,
     max_records: int | None = None,
+    headers: bool = False,
 ) -> DataFrame:
     """The topic (or several, with commas) as an unbounded frame with Spark's Kafka columns (key, value, topic, partition, offset, timestamp, …)."""
     reader = spark.readStream.format("kafka").options(**spark_options(kafka)).option("subscribe", topic)
     reader = reader.option("startingOffsets", starting).option("failOnDataLoss", str(fail_on_data_loss).lower())
+    if headers:
+        reader = reader.option("includeHeaders", "true")
     if max_records is not None:
         reader = reader.option("maxOffsetsPerTrigger", str(max_records))
     return reader.load()

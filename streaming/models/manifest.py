@@ -15,6 +15,9 @@ from streaming.scorers.files import MANIFEST, is_counted, of_tree
 
 FORMAT_VERSION: Final = 1
 
+#: What the model's rows looked like, see :mod:`streaming.monitor.baseline`.
+BASELINE: Final = "baseline_statistics"
+
 #: How much of a file crosses into Python at once.
 _CHUNK: Final = 4 << 20
 
@@ -37,7 +40,7 @@ def write(spark: SparkSession, uri: str, details: Mapping[str, object]) -> str:
     Overwrites an older manifest. ModelError when there is no model at `uri`.
     """
     sha256 = fingerprint(spark, uri)
-    text = json.dumps({**details, "sha256": sha256, "format_version": FORMAT_VERSION}, indent=2, default=str)
+    text = _written({**details, "sha256": sha256, "format_version": FORMAT_VERSION})
     fs, path = at(spark, f"{uri.rstrip('/')}/{MANIFEST}")
     stream = fs.create(path, True)
     try:
@@ -45,6 +48,15 @@ def write(spark: SparkSession, uri: str, details: Mapping[str, object]) -> str:
     finally:
         stream.close()
     return sha256
+
+
+def _written(details: Mapping[str, object]) -> str:
+    """The JSON for people to read; thousands of counts are one line of it, the last."""
+    plain = {name: value for name, value in details.items() if name != BASELINE}
+    text = json.dumps(plain, indent=2, default=str)
+    if details.get(BASELINE) is None:
+        return text
+    return f'{text[:-2]},\n  "{BASELINE}": {json.dumps(details[BASELINE], default=str)}\n}}'
 
 
 def read(spark: SparkSession, uri: str) -> dict[str, object] | None:

@@ -5,6 +5,7 @@ JSON in the manifest of a trained model under `baseline`, or a file of its own f
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from streaming.errors import ConfigError
 from streaming.monitor import quality
-from streaming.monitor.bins import Column, column, probability
+from streaming.monitor.bins import Column, column, probability, texts_of
 from streaming.monitor.quality import Task
 from streaming.monitor.statistics import QUALITY, Layout, Statistics, Vector, array, merged, of_rows, of_scores
 
@@ -58,6 +59,10 @@ class Baseline:
             "worth": None if self.worth is None else [round(x, 9) for x in self.worth.tolist()],
         }
 
+    def to_bytes(self) -> bytes:
+        """As the content of a file."""
+        return json.dumps(self.to_json()).encode()
+
     @classmethod
     def from_json(cls, found: Mapping[str, Any], *, where: str) -> Baseline:
         """The inverse of :meth:`to_json`. ConfigError, naming `where`, when it is not a baseline that this version reads."""
@@ -99,7 +104,7 @@ class Answers:
     @property
     def watched(self) -> pa.Array:
         """What is counted of an answer: the probability, the number, or the class as text."""
-        return pa.array([f"{p:g}" for p in self.prediction]) if self.task == "class" else pa.array(self.score, from_pandas=True)
+        return pa.array(texts_of(self.prediction)) if self.task == "class" else pa.array(self.score, from_pandas=True)
 
 
 def of_table(

@@ -132,6 +132,11 @@ def texts(values: pa.Array) -> pa.Array:
     return values if pa.types.is_string(values.type) else pc.cast(values, pa.string())
 
 
+def texts_of(classes: NDArray[np.float64]) -> list[str]:
+    """Predicted classes as the text that is counted."""
+    return [f"{x:g}" for x in classes]
+
+
 def _number(name: str, x: NDArray[np.float64]) -> Column:
     known = np.sort(x[np.isfinite(x)])
     if not len(known):

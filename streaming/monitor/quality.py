@@ -78,17 +78,24 @@ def measures(vector: Floats, *, task: Task) -> list[Measure]:
     loss = _mean("log_loss" if task == "probability" else "rmse" if task == "number" else "error", vector)
     if task == "number":
         return [_root(loss), Measure("mae", vector[ABSOLUTE] / n, math.nan, math.nan)]
-    found = [_wilson("accuracy", vector[HITS], n)]
+    found = [wilson("accuracy", vector[HITS], n)]
     if task == "probability":
         found += [*_area(*_sides(vector)), loss, Measure("calibration_error", calibration_error(vector), math.nan, math.nan)]
     return found
+
+
+def scores(vector: Floats) -> Floats:
+    """How many answers are in each of the hundred cells of the probability, whatever their label."""
+    positive, negative = _sides(vector)
+    return positive + negative
 
 
 def _sides(vector: Floats) -> tuple[Floats, Floats]:
     return vector[_HEAD : _HEAD + PROBABILITY_BINS], vector[_HEAD + PROBABILITY_BINS :]
 
 
-def _wilson(name: str, hits: float, n: float) -> Measure:
+def wilson(name: str, hits: float, n: float) -> Measure:
+    """A share with Wilson's interval."""
     p, z2 = hits / n, _Z * _Z
     middle, half = (p + z2 / (2 * n)) / (1 + z2 / n), _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     return Measure(name, p, middle - half, middle + half)

@@ -5,7 +5,7 @@ A :class:`Statistics` maps (slice, subject) to one vector of float64: counts are
     slice    "" for all rows; "contract#2" for those with the third category of `contract` in the baseline. The number
              and not the value, because a slice is named in alerts and metrics, which must not show an event's values
     subject  "features": the cells of all columns, one behind the other; "score:MODEL": the cells of what it answered;
-             "quality:MODEL": see :mod:`streaming.monitor.quality`; "rejected:REASON": how many
+             "quality:MODEL": see :mod:`streaming.monitor.quality`; "rejected:REASON", "version:MODEL:VERSION": how many
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ FEATURES: Final = "features"
 SCORE: Final = "score:"
 QUALITY: Final = "quality:"
 REJECTED: Final = "rejected:"
+VERSION: Final = "version:"
 
 #: The Arrow form: one row for each vector.
 ARROW: Final = pa.schema([("slice", pa.string()), ("subject", pa.string()), ("counts", pa.list_(pa.float64()))])
@@ -112,7 +113,11 @@ class Layout:
 
     def slice_names(self) -> list[str]:
         """Every slice there can be, all rows first."""
-        return [ALL, *(f"{name}#{i}" for name in self.slices for i in range(len(self.column(name).categories)))]
+        return [ALL, *(slice_ for name in self.slices for slice_ in self.slices_of(name))]
+
+    def slices_of(self, name: str) -> list[str]:
+        """The slices that one field makes."""
+        return [f"{name}#{i}" for i in range(len(self.column(name).categories))]
 
     def memberships(self, table: pa.Table) -> list[tuple[list[str], NDArray[np.int64]]]:
         """For all rows, and for each field that makes slices: the names of its slices, and the number of each row's own (-1: none)."""
@@ -120,8 +125,7 @@ class Layout:
         return [every, *(self._membership(name, array(table, name)) for name in self.slices)]
 
     def _membership(self, name: str, values: pa.Array) -> tuple[list[str], NDArray[np.int64]]:
-        column = self.column(name)
-        return [f"{name}#{i}" for i in range(len(column.categories))], column.codes(values)
+        return self.slices_of(name), self.column(name).codes(values)
 
 
 def array(table: pa.Table, name: str) -> pa.Array:

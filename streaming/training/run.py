@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from importlib.util import find_spec
+from typing import Any, Final, Literal
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.ml import PipelineModel
+from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from streaming.config.sections import SavedModel, Train
 from streaming.errors import ConfigError
+from streaming.models import manifest
 from streaming.training import labels, pipeline, publish, quality, table
 from streaming.training.algorithms import ALGORITHMS
 
@@ -70,11 +73,14 @@ class TrainingReport:
         return "\n".join([*lines, f"saved: {self.uri}", f"sha256: {self.sha256}"])
 
 
-def train(section: Train, model: SavedModel, spark: SparkSession, *, source: str, overwrite: bool = False) -> TrainingReport:
+def train(
+    section: Train, model: SavedModel, spark: SparkSession, *, source: str, overwrite: bool = False, slices: Sequence[str] = ()
+) -> TrainingReport:
     """Train the pipeline that `section` describes and save it at `model.uri` with a manifest. Returns what came of it.
 
     A row belongs to the training or the test rows by its content and the seed; the rows are sorted by content before
     the first sum: neither the order of the rows nor the number of their files changes the model.
+    `slices`: text features whose values the monitor will watch by themselves; the manifest has a baseline of each.
     ConfigError, naming `source`, on whatever the table or the settings make impossible, and when `model.uri` exists
     and `overwrite` is not set.
     """
@@ -83,18 +89,21 @@ def train(section: Train, model: SavedModel, spark: SparkSession, *, source: str
         publish.refuse_existing(spark, model.uri, source=source)
     data = table.read(spark, section, source=source)
     try:
-        return _train(section, model, data, source=source, overwrite=overwrite, began=began)
+        return _train(section, model, data, source=source, overwrite=overwrite, began=began, slices=slices)
     finally:
         data.cached.unpersist()
 
 
-def _train(section: Train, model: SavedModel, data: table.Table, *, source: str, overwrite: bool, began: float) -> TrainingReport:
+def _train(
+    section: Train, model: SavedModel, data: table.Table, *, source: str, overwrite: bool, began: float, slices: Sequence[str]
+) -> TrainingReport:
     label = _label(section, data, source=source)
     split = _split(section, data, label, source=source)
     spark, to_train, to_test = data.rows.sparkSession, split.train.cache(), split.test.cache()
     try:
         fitted = _fit(to_train, section, classes=len(split.priors), source=source)
         metrics, baseline = _measure(fitted, to_train, to_test, kind=ALGORITHMS[section.algorithm].kind, priors=split.priors)
+        watched = _baseline(fitted, to_train, to_test, section, model.name, slices, classes=len(split.priors))
     finally:
         to_train.unpersist()
         to_test.unpersist()
@@ -104,6 +113,7 @@ def _train(section: Train, model: SavedModel, data: table.Table, *, source: str,
         "metrics": metrics,
         "baseline": baseline,
         "made_by": publish.made_by(spark),
+        manifest.BASELINE: watched,
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     sha256 = publish.save(spark, fitted, model.uri, details=details, overwrite=overwrite, source=source)
@@ -190,6 +200,26 @@ def _measure(
         return quality.of_numbers(scored, _mean(to_train))
     finally:
         scored.unpersist()
+
+
+def _baseline(
+    fitted: PipelineModel, to_train: DataFrame, to_test: DataFrame, section: Train, model: str, slices: Sequence[str], *, classes: int
+) -> dict[str, Any] | None:
+    """What the monitor will hold the stream against; None without the package that it computes with."""
+    if find_spec("scipy") is None:
+        log.info("no baseline for the monitor: pip install 'streaming-scoring[monitor]'")
+        return None
+    from streaming.models import baselines
+
+    kind = ALGORITHMS[section.algorithm].kind
+    task: Literal["probability", "class", "number"] = "number" if kind == "regression" else "probability" if classes == 2 else "class"
+    scored = fitted.transform(to_test)
+    probability = vector_to_array(F.col("probability")) if task == "probability" else F.lit(None).cast("array<double>")
+    label = F.col("_label") if "_label" in scored.columns else F.lit(None)
+    answered = scored.withColumns({"probability": probability, "_label": label.cast("double")})
+    return baselines.of_frames(
+        to_train, answered, columns=[*section.categorical, *section.numeric], slices=slices, model=model, task=task, source="training"
+    ).to_json()
 
 
 def _mean(to_train: DataFrame) -> float:

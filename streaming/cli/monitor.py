@@ -1,0 +1,203 @@
+"""`streaming baseline` and `streaming drift`: what the stream is held against, and what came of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streaming import adapters
+from streaming import config as cfg
+from streaming.cli.options import CONFIG
+from streaming.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streaming.monitor.overview import Seen
+
+
+@click.command()
+@CONFIG
+@click.option(
+    "--data", metavar="TABLE", help="Path or URI of rows like those that the model was trained with: .parquet, .csv or a Delta table."
+)
+@click.option(
+    "--stream", metavar="DURATION", help="Instead of a table: the first so many hours that stand on the events topic, such as '2 hours'."
+)
+@click.option("--label", help="The column of the table with the label, as a number or as the text of --positive; by default train.label.")
+@click.option("--positive", help="The text of the label that counts as 1; by default train.positive_label.")
+@click.option("--out", metavar="FILE", help="Where to write it; by default into the state folder, where the monitor looks first.")
+def baseline(config: Path, data: str | None, stream: str | None, label: str | None, positive: str | None, out: str | None) -> None:
+    """Write down what the data looks like while the model of CONFIG is right: the monitor holds the stream against it.
+
+    `streaming train` does this by itself for the models that it trains. A running job takes a new baseline when it is started again.
+    """
+    from streaming.runtime import files, session
+
+    make = adapters.load("baseline", adapters.PARTS)
+    loaded = cfg.load(config)
+    if (data is None) == (stream is None):
+        raise ConfigError("give either --data TABLE or --stream DURATION")
+    with session.running(loaded, delta=_is_delta(data)) as spark:
+        if data is not None:
+            made = make.of_table(loaded, data, spark, label=label, positive=positive, source=str(config))
+        else:
+            made = make.of_stream(loaded, str(stream), spark, source=str(config))
+        where = out or f"{loaded.state}/monitor/baseline.json"
+        parent, _, name = where.rpartition("/")
+        files.folder(parent or ".", lambda: spark).replace(name, made.to_bytes())
+    click.echo(f"{made.rows} rows, {len(made.layout.columns)} columns, slices by {', '.join(made.layout.slices) or 'nothing'}")
+    click.echo(f"written: {where}")
+
+
+def _is_delta(data: str | None) -> bool:
+    return data is not None and Path(data.rstrip("/")).suffix not in {".parquet", ".csv"}
+
+
+@click.command()
+@CONFIG
+@click.option("--window", metavar="START", help="Show the window that began at this time (UTC); by default the newest and the worst.")
+@click.option("--last", default=12, show_default=True, help="How many windows the overview has.")
+def drift(config: Path, window: str | None, last: int) -> None:
+    """Show what the monitor found: the newest window and the worst one, and how the last ones went.
+
+    Reads the history in the state folder; the job need not run.
+    """
+    from rich.console import Console
+
+    loaded = cfg.load(config)
+    screen = Console(width=max(110, Console().width))
+    found = _windows(loaded)
+    if not found:
+        raise ConfigError(
+            f"{config}: no window yet in {loaded.state}/monitor; the monitor lane writes one at the end of each window "
+            "(is `monitor:` in the config, and has the job run for longer than one?)"
+        )
+    if window is not None:
+        _show(screen, _at(found, window), "window")
+        return
+    from streaming.monitor import overview
+
+    _show(screen, found[-1], "newest window")
+    bad = overview.worst(found)
+    if bad is not None and bad is not found[-1]:
+        _show(screen, bad, "worst window")
+    screen.print(_trend(found[-last:]))
+
+
+def _windows(config: cfg.Config) -> list[Seen]:
+    from streaming.runtime import files, session
+
+    lane = adapters.load("monitor", adapters.PARTS)
+    from streaming.monitor import overview
+
+    with session.lazily(config) as spark:
+        return overview.windows(lane.history(files.folder(config.state, spark)).table())
+
+
+def _at(found: list[Seen], window: str) -> Seen:
+    try:
+        asked = datetime.fromisoformat(window)
+    except ValueError as wrong:
+        raise ConfigError(f"--window: got {window!r}; expected a time such as 2026-01-31T12:00:00Z") from wrong
+    ms = (asked if asked.tzinfo is not None else asked.replace(tzinfo=UTC)).timestamp() * 1000
+    chosen = next((seen for seen in found if seen.start <= ms < seen.end), None)
+    if chosen is None:
+        from streaming.monitor.record import iso
+
+        raise ConfigError(f"--window: no window holds {window}; the newest begin at {', '.join(iso(seen.start) for seen in found[-5:])}")
+    return chosen
+
+
+def _show(screen: Any, seen: Seen, title: str) -> None:
+    from rich.table import Table
+
+    from streaming.monitor import overview
+    from streaming.monitor.record import iso
+
+    versions = sorted({row["model_version"] for row in seen.rows if row["model_version"]})
+    screen.print(
+        f"[bold]{title}[/bold]: {iso(seen.start)} to {iso(seen.end)}, model version {', '.join(versions) or 'unknown'}", highlight=False
+    )
+    counts = (f"{_number(seen.value('window', what))} {what}" for what in ("rows", "answers", "labels"))
+    screen.print("  " + ", ".join(counts) + f", {_percent(seen.value('rejected', 'rate', subject=''))} rejected", highlight=False)
+    if not seen.judged:
+        screen.print("  too few rows to be judged; they are judged together with those of the next window")
+    for line in _quality(seen):
+        screen.print(f"  {line}", highlight=False)
+    if not seen.drifted:
+        screen.print("  nothing drifted\n" if seen.judged else "")
+        return
+    table = Table("what", "statistic", "value", "threshold", "chance", "rows", title="drifted", title_justify="left")
+    for row in seen.drifted[:15]:
+        p = "" if row["p"] is None else f"{row['p']:.1g}"
+        table.add_row(overview.of_what(row), row["statistic"], f"{row['value']:.3f}", f"{row['threshold']:.3f}", p, _number(row["rows"]))
+    screen.print(table)
+    if len(seen.drifted) > 15:
+        screen.print(f"  and {len(seen.drifted) - 15} more")
+    carriers = [f"{name} {share:.0%}" for name, share in seen.carriers()[:5] if share >= 0.05]
+    if carriers:
+        screen.print(f"  the prediction's shift is carried by: {', '.join(carriers)}", highlight=False)
+    screen.print()
+
+
+def _quality(seen: Seen) -> list[str]:
+    lines = []
+    for statistic in ("accuracy", "area_under_roc", "rmse"):
+        estimate = seen.figure("estimate", statistic)
+        parts = [
+            f"{row['subject']} {_interval(row)} measured"
+            for row in seen.rows
+            if (row["kind"], row["statistic"], row["slice"]) == ("truth", statistic, "")
+        ]
+        if estimate is not None:
+            parts.insert(0, f"{estimate['subject']} {_interval(estimate)} to be expected without labels")
+        if parts:
+            lines.append(f"{statistic}: {'; '.join(parts)}")
+    return lines
+
+
+def _interval(row: Any) -> str:
+    ends = "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f})"
+    return f"{row['value']:.3f}{ends}"
+
+
+def _trend(found: list[Seen]) -> Any:
+    from rich.table import Table
+
+    from streaming.monitor import overview
+    from streaming.monitor.record import iso
+
+    table = Table(
+        "window",
+        "rows",
+        "accuracy",
+        "expected",
+        "worst of all",
+        "times threshold",
+        "drifted",
+        title="the last windows",
+        title_justify="left",
+    )
+    for seen in found:
+        top = seen.worst
+        names = sorted({row["subject"] for row in seen.drifted})
+        table.add_row(
+            iso(seen.start)[:19], _number(seen.value("window", "rows")), _three(seen.value("truth", "accuracy")), _three(seen.value("estimate", "accuracy")),
+            "" if top is None else f"{overview.of_what(top)}: {top['statistic']}", "" if top is None else f"{overview.excess(top):.1f}",
+            ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "") if names else "too few rows" if not seen.judged else "",
+        )  # fmt: skip
+    return table
+
+
+def _number(value: Any) -> str:
+    return "no" if not value else f"{int(value):,}"
+
+
+def _percent(value: float | None) -> str:
+    return "0 %" if not value else f"{value:.1%}"
+
+
+def _three(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,249 @@
+"""The MONITOR lane: windows of statistics against the baseline, into the history, onto a topic, and alerts.
+
+A window is a function of its records: the order of the steps in :func:`watch_batch` is the guarantee. A crash before step 4
+repeats the batch from the same rows and the same state, and writes the same files again; after it the repeat changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.streaming.query import StreamingQuery
+from pyspark.sql.types import StructType
+
+from streaming.config.load import Config
+from streaming.config.values import interval, seconds
+from streaming.errors import StateError
+from streaming.kafka import read, write
+from streaming.lanes.monitor_rows import Inputs, payload, rows
+from streaming.learning import labels
+from streaming.models import baselines
+from streaming.monitor import LANE, windows
+from streaming.monitor.baseline import Baseline
+from streaming.monitor.history import COUNTS, HISTORY, History
+from streaming.monitor.record import Record, Settings, of_window, topic_value
+from streaming.monitor.watched import watched
+from streaming.monitor.windows import Folded, State, Watch
+from streaming.records.schema import event_schema
+from streaming.runtime import files
+from streaming.runtime.files import Folder
+
+log = logging.getLogger(__name__)
+
+#: Below the state folder: the windows, and the states by batch number.
+FOLDER: Final = "monitor"
+_STATES: Final = "states"
+_STARTED: Final = "started"
+#: States that are kept: Spark repeats the last batch, never an older one.
+_KEPT: Final = 3
+
+
+@dataclass
+class States:
+    """The lane's states by batch number, in `folder`; the first batch starts from nothing."""
+
+    folder: Folder
+    #: The newest state, so that it need not be read again.
+    last: tuple[int, State] | None = None
+
+    def before(self, n: int, watch: Watch) -> State:
+        """The state after batch n - 1. StateError when it is gone: going on without it would lose windows silently."""
+        if self.last is not None and self.last[0] == n - 1:
+            return self.last[1]
+        first = self.folder.read(_STARTED)
+        if first is None:
+            self.folder.create(_STARTED, str(n).encode())
+        if first is None or int(first) == n:
+            return State.empty(watch)
+        content = self.folder.read(_file(n - 1))
+        if content is None:
+            raise StateError(
+                f"monitor: no state after batch {n - 1}; expected the file {_file(n - 1)} in {FOLDER}/{_STATES} of the state folder; "
+                f"restore the folder, or delete both {FOLDER}/{_STATES} and checkpoints/{LANE} to watch anew from now on"
+            )
+        state = windows.from_bytes(content)
+        if state.identity == watch.identity:
+            return state
+        log.warning("monitor: another baseline, other models or another window than before: the windows begin anew with batch %d", n)
+        return State.empty(watch)
+
+    def has(self, n: int) -> bool:
+        """Whether batch `n` has been carried out whole."""
+        return self.folder.read(_file(n)) is not None
+
+    def add(self, n: int, state: State) -> None:
+        """Write the state after batch `n`; what somebody else wrote first stands."""
+        self.folder.create(_file(n), windows.to_bytes(state))
+        self.last = (n, state)
+        self.folder.delete(_file(n - _KEPT))
+
+
+def _file(n: int) -> str:
+    return f"{n:010d}.npz"
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """All that the lane holds while it runs."""
+
+    config: Config
+    watch: Watch
+    states: States
+    history: History
+    settings: Settings = field(default_factory=Settings)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The lane, ready to be started. As text: what it watches."""
+
+    watcher: Watcher
+    schema: StructType
+    label_schema: StructType | None
+
+    def __str__(self) -> str:
+        layout, section = self.watcher.watch.layout, self.watcher.config.monitor
+        assert section is not None
+        base = self.watcher.watch.baseline
+        by = f", slices by {', '.join(layout.slices)}" if layout.slices else ""
+        return f"{len(layout.columns)} columns against {base.rows} rows of {base.source}, windows of {section.window}{by}"
+
+    def start(self, spark: SparkSession, *, on_error: Callable[[BaseException], None]) -> StreamingQuery:
+        """Start the query on the job's topics."""
+        config = self.watcher.config
+        assert config.monitor is not None
+        topics, section = config.topics(), config.monitor
+
+        def stream(*roles: str) -> DataFrame:
+            names = ",".join(sorted({topics[role] for role in roles if role in topics}))
+            return read.stream(
+                spark, config.kafka, names, starting=section.starting, fail_on_data_loss=False, max_records=section.max_records_per_trigger,
+                headers="rejected" in roles,
+            )  # fmt: skip
+
+        truth = None if self.label_schema is None else stream("labels")
+        inputs = Inputs(stream("events"), stream("predictions", "shadow"), stream("rejected"), truth, self.schema, self.label_schema)
+        return start(inputs, watcher=self.watcher, on_error=on_error)
+
+
+def prepare(config: Config, spark: SparkSession, *, source: str) -> Prepared:
+    """Find the baseline and make the lane ready. ConfigError when there is none, or it does not fit the config."""
+    state = files.folder(config.state, lambda: spark)
+    watcher = open_watcher(config, baselines.load(config, state, spark), state)
+    schema = event_schema(spark, config.events, source=source)
+    by_topic = config.labels is not None and config.labels.topic is not None
+    label_schema = (
+        event_schema(spark, labels.label_events(config.labels), source=f"{source}: labels") if by_topic and config.labels else None
+    )
+    return Prepared(watcher, schema, label_schema)
+
+
+def open_watcher(config: Config, baseline: Baseline, state: Folder) -> Watcher:
+    """What the lane needs, from the config, the baseline and the job's state folder. ConfigError when they do not fit."""
+    assert config.monitor is not None
+    section, own = config.monitor, state.below(FOLDER)
+    delay = 0.0 if config.labels is None else seconds(config.labels.max_delay)
+    watch = Watch(
+        baseline=baseline,
+        models=watched(config, baseline),
+        window=round(seconds(section.window) * 1000),
+        least_rows=section.least_rows,
+        horizon=round(max(delay, 2 * seconds(section.window)) * 1000),
+        waiting=section.waiting,
+    )
+    limits = {str(name): limit for name, limit in section.thresholds.items()}
+    settings = Settings(limits, section.alpha, limits.pop("rejected", Settings.rejected))
+    return Watcher(config, watch, States(own.below(_STATES)), history(state), settings)
+
+
+def history(state: Folder) -> History:
+    """The published windows of the job whose state folder it is."""
+    own = state.below(FOLDER)
+    return History(own.below(HISTORY), own.below(COUNTS))
+
+
+def watch_batch(
+    batch: DataFrame, n: int, *, watcher: Watcher, at: Callable[[str], None] = lambda step: None
+) -> tuple[Folded, list[Record]] | None:
+    """Carry micro-batch `n` into the windows; exactly once, however often it is called. None: it had been before.
+
+    `at` is told the name of each step as it ends; crash tests stop the process there.
+    """
+    if watcher.states.has(n):
+        return None
+    # Step 1. The state to go on from is looked up by number.
+    before = watcher.states.before(n, watcher.watch)
+    # Step 2. One pass over the rows; only sums and figures come to the driver.
+    brought = payload(batch.toArrow(), watcher.watch)
+    at("collected")
+    folded = windows.fold(before, brought, watcher.watch, recall=lambda start: watcher.history.sums(start, before=n))
+    records = [of_window(window, n, watcher.watch, settings=watcher.settings) for window in folded.published]
+    # Step 3. The windows that are over. A crash after this writes the same files again, and the same records with the same keys.
+    named = {slice_: watcher.watch.baseline.slice_value(slice_) for slice_ in watcher.watch.layout.slice_names() if slice_}
+    for window, record in zip(folded.published, records, strict=True):
+        watcher.history.add(window.start, n, record.to_arrow(named), window.statistics)
+    at("written")
+    _publish(batch.sparkSession, records, watcher.config)
+    at("published")
+    # Step 4. The state, first writer wins: from here on a repeat of the batch changes nothing.
+    watcher.states.add(n, folded.state)
+    at("added")
+    return folded, records
+
+
+def _publish(spark: SparkSession, records: Sequence[Record], config: Config) -> None:
+    assert config.monitor is not None
+    if not records or config.monitor.topic is None:
+        return
+    values = [(str(record.start), topic_value(record)) for record in records]
+    _send(spark, config.monitor.topic, values, config)
+
+
+def _send(spark: SparkSession, topic: str, values: Sequence[tuple[str, str]], config: Config) -> None:
+    frame = spark.createDataFrame(list(values), "key STRING, value STRING")
+    none: Any = F.lit(None).cast("array<struct<key: string, value: binary>>")
+    write.batch(
+        frame.select(F.lit(topic).alias("topic"), F.col("key").cast("binary"), F.col("value").cast("binary"), none.alias("headers")),
+        config.kafka,
+    )
+
+
+def line(n: int, folded: Folded, records: Sequence[Record]) -> str:
+    """The log line of a batch that published something: counts and names of columns, no value of an event."""
+    drifted = sorted({m.subject for record in records for m in record.measures if m.drifted and m.subject})
+    newest = records[-1]
+    return (
+        f"lane={LANE} batch={n} windows={len(records)} newest={newest.to_json()['start']} judged={newest.judged} "
+        f"drifted={','.join(drifted) or 'nothing'} repeated={folded.taken.repeated} unmatched={folded.taken.unmatched}"
+    )
+
+
+def start(
+    inputs: Inputs, *, watcher: Watcher, on_error: Callable[[BaseException], None], at: Callable[[str], None] = lambda step: None
+) -> StreamingQuery:
+    """Start the lane's query. `on_error` gets the original exception of a failed batch."""
+    config = watcher.config
+    assert config.monitor is not None
+
+    def batch(frame: DataFrame, n: int) -> None:
+        try:
+            done = watch_batch(frame, n, watcher=watcher, at=at)
+            if done is not None and done[1]:
+                log.info("%s", line(n, *done))
+        except BaseException as error:
+            on_error(error)
+            raise
+
+    return (
+        rows(inputs, config, watcher.watch)
+        .writeStream.foreachBatch(batch)
+        .option("checkpointLocation", f"{config.state}/checkpoints/{LANE}")
+        .queryName(f"{config.name}-{LANE}")
+        .trigger(processingTime=interval(config.monitor.trigger))
+        .start()
+    )
