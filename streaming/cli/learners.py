@@ -1,4 +1,4 @@
-"""Learners and their versions: `versions`, `rollback`, `resume`, `export`, `replay`."""
+"""Learners and their versions: `versions`, `rollback`, `resume`, `export`, `replay`, `learner reset` and `learner migrate`."""
 
 from __future__ import annotations
 
@@ -138,3 +138,50 @@ def replay(config: Path, learner: str, first: str, last: str) -> None:
         raise StateError(
             f"learner {learner}: version {last} cannot be reproduced: largest difference {proof.difference:.3g}, expected at most 1e-12"
         )
+
+
+@click.group(name="learner")
+def learner_() -> None:
+    """When what a learner knows does not fit any more: take it along (migrate), or begin anew (reset). Stop the job first."""
+
+
+@learner_.command()
+@CONFIG
+@click.argument("learner")
+@click.option("--yes", is_flag=True, help="Do not ask. What it learned is gone for good.")
+def reset(config: Path, learner: str, yes: bool) -> None:
+    """Forget all that LEARNER has learned; it begins anew with the next labels, as CONFIG says now."""
+    from streaming.learning import migrate as moves
+    from streaming.learning import versions as kept
+    from streaming.runtime import files, session
+
+    loaded = cfg.load(config)
+    with session.lazily(loaded) as spark:
+        chosen = kept.learner(loaded, learner, spark)
+        if not yes:
+            click.confirm(f"{learner}: delete {len(chosen.log.batches())} states for good?", abort=True)
+        moves.reset(chosen, files.folder(loaded.state, spark))
+    click.echo(f"{learner}: begins anew when the job is started")
+
+
+@learner_.command()
+@CONFIG
+@click.argument("learner")
+@click.option("--labels-from", type=click.Choice(["latest", "earliest"]), default=None, help="Only where the states do not say how far they had read.")  # fmt: skip
+def migrate(config: Path, learner: str, labels_from: str | None) -> None:
+    """Let LEARNER go on from its newest state with the checkpoint, the model and the parameters that there are now.
+
+    For a checkpoint that was deleted or replaced, a learner that was taken out and put back, other parameters that still
+    fit, and a saved pipeline whose features still mean the same.
+    """
+    from streaming.job import preflight
+    from streaming.learning import migrate as moves
+    from streaming.learning import versions as kept
+    from streaming.runtime import files, session
+
+    loaded = cfg.load(config)
+    with session.running(loaded) as spark:
+        chosen = kept.learner(loaded, learner, lambda: spark, features=preflight.features_of(loaded, spark))
+        outcome = moves.migrate(loaded, chosen, files.folder(loaded.state, lambda: spark), labels_from=labels_from)
+    where = "; ".join(f"{topic} from {dict(offsets) or 'its end'}" for topic, offsets in outcome.starting.items())
+    click.echo(f"{learner}: goes on from version {outcome.version or 'none'} when the job is started{f'; reads {where}' if where else ''}")

@@ -69,6 +69,7 @@ for command in (
     learners.replay,
     monitor.baseline,
     monitor.drift,
+    learners.learner_,
     development.kafka,
     development.jars,
     development.demo,

@@ -16,16 +16,22 @@ from streaming.errors import ConfigError
 @click.command()
 @CONFIG
 @click.option("--lanes", default=None, metavar="LIST", help="Which lanes this process runs, of score,store,learn; all by default.")
-def serve(config: Path, lanes: str | None) -> None:
+@click.option(
+    "--port", default=None, type=click.IntRange(0, 65535), help="Instead of job.port, for one process of several. 0: any free port."
+)
+def serve(config: Path, lanes: str | None, port: int | None) -> None:
     """Run the long-running job: score every event, keep the store current.
 
-    Stops cleanly on SIGTERM and Ctrl-C. After a crash start it again with the same CONFIG: it goes on where it was.
+    A lane that dies is started again while the others go on; how they are is told at http://localhost:9464/readyz, for
+    Prometheus at /metrics (job.port). Stops cleanly on SIGTERM and Ctrl-C. After a crash start it again with the same CONFIG: it goes on where it was.
     The same as: spark-submit jobs/serve.py CONFIG
     """
     from streaming.job import service
     from streaming.runtime.signals import stop_on_signals
 
     loaded = cfg.load(config)
+    if port is not None:
+        loaded = loaded.model_copy(update={"job": loaded.job.model_copy(update={"port": port})})
     service.serve(loaded, lanes=chosen_lanes(loaded, lanes), source=str(config), stop=stop_on_signals())
 
 

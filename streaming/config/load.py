@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from streaming.config.monitoring import Monitor
-from streaming.config.sections import Api, Events, Kafka, Labels, Learn, Learner, Predictions, SavedModel, Score, Spark, Train
+from streaming.config.sections import Api, Events, Job, Kafka, Labels, Learn, Learner, Predictions, SavedModel, Score, Spark, Train
 from streaming.config.stores import KINDS, StoreSection
 from streaming.config.values import Name, Section, interpolate
 from streaming.errors import ConfigError
@@ -38,6 +38,7 @@ class Config(Section):
     train: Train | None = None
     api: Api = Api()
     monitor: Monitor | None = None
+    job: Job = Job()
     spark: Spark = Spark()
 
     @model_validator(mode="after")

@@ -152,6 +152,20 @@ class Learn(Section):
     max_records_per_trigger: int = Field(default=100_000, ge=1)
 
 
+class Job(Section):
+    """How the long-running job treats its lanes, and where it says how they are."""
+
+    #: A lane that dies: restart it, or leave it down when restarting cannot help, while the others go on; or end the job, so that a
+    #: supervisor decides.
+    on_lane_failure: Literal["continue", "stop"] = "continue"
+    #: How long a stop waits for the batches that are under way. A boundary of real-time mode that is further away is not waited for.
+    stop_within: Duration = "5 seconds"
+    #: The address of the port for /healthz, /readyz and /metrics.
+    host: str = "127.0.0.1"
+    #: 0 takes any free port; the log says which. null: no such port. One that is taken is an error only where this is set.
+    port: int | None = Field(default=9464, ge=0, le=65535)
+
+
 class Spark(Section):
     """Settings of the Spark session, for `streaming serve` on one machine; spark-submit's own settings win."""
 

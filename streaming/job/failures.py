@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from pyspark.sql.streaming.query import StreamingQuery
 
+from streaming import secrets
 from streaming.errors import BrokerUnavailable, ConfigError, LaneDied, ModelError, StateError, StreamingError
 from streaming.kafka.causes import causes
 
@@ -42,8 +43,23 @@ def explain(lane: str, query: StreamingQuery) -> StreamingError:
     died = query._jsq.exception()
     if died.isEmpty():
         return LaneDied(f"lane {lane}: the query stopped without an error, though nobody asked it to; restart the job")
-    chain = causes(died.get())
+    return _of_throwable(lane, died.get())
+
+
+def of_start(lane: str, error: BaseException) -> StreamingError:
+    """The error of a lane whose query could not even be started."""
+    if isinstance(error, StreamingError):
+        return type(error)(f"lane {lane}: {error}")
+    # Of an exception that came from the JVM: py4j has it as java_exception, PySpark's own classes keep it as _origin.
+    thrown = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+    if thrown is not None:
+        return _of_throwable(lane, thrown)
+    return LaneDied(f"lane {lane}: could not be started: {type(error).__name__}: {secrets.redact(str(error))}")
+
+
+def _of_throwable(lane: str, thrown: Any) -> StreamingError:
+    chain = causes(thrown)
     for classes, kind, step in _KNOWN:
         if classes & chain.names:
             return kind(f"lane {lane}: {chain.message}; {step}")
-    return LaneDied(f"lane {lane}: {chain.message}; restart the job; if it dies again the log of Spark has the whole story")
+    return LaneDied(f"lane {lane}: {chain.message}; if it dies again the log of Spark has the whole story")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -15,18 +16,21 @@ from streaming import adapters, monitor
 from streaming import config as cfg
 from streaming.config.sections import SavedModel
 from streaming.config.values import seconds
-from streaming.errors import ConfigError, EnvironmentFailure, StateError, StreamingError
+from streaming.errors import ConfigError, EnvironmentFailure, StateError, StreamingError, TransientError
 from streaming.kafka import admin
 from streaming.lanes import learn
-from streaming.learning import labels, state_file
+from streaming.learning import labels, origin, state_file
 from streaming.learning.teach import Learning, open_learners
 from streaming.models.base import Model
+from streaming.models.spark.makers import made_by
 from streaming.models.spark.pipeline import SparkModel
 from streaming.online.weights import Weights
 from streaming.records.schema import event_columns, event_schema
 from streaming.records.schema import field as field_at
 from streaming.runtime import files
 from streaming.stores.base import Store
+
+log = logging.getLogger(__name__)
 
 #: Slots beside the real-time ones: two shuffle tasks for each of two micro-batch lanes.
 OTHER_SLOTS: Final = 4
@@ -61,10 +65,18 @@ class Outcome:
 
 
 def demand(spark: SparkSession, config: cfg.Config, *, lanes: Collection[str], source: str) -> Ready:
-    """Run the checks and return what the lanes need. Raises the error of the first check that fails."""
+    """Run the checks and return what the lanes need. Raises the error of the first check that fails.
+
+    What only one lane waits for, and what may come by itself, keeps no other lane from starting: it is a warning.
+    """
     ready = Ready(spark, config, lanes, source)
     for check in _for(lanes):
-        check.run(ready)
+        try:
+            check.run(ready)
+        except TransientError as error:
+            if not check.may_come_later:
+                raise
+            log.warning("%s: %s; the lane %s starts when it is there, the others do not wait", check.name, error, check.lane)
     return ready
 
 
@@ -236,16 +248,23 @@ def _learners(ready: Ready) -> str:
     elif ready.schema.fields and field_at(ready.schema, str(config.labels.field)) is None:
         raise ConfigError(f"{ready.source}: labels.field: the event schema has no field {config.labels.field!r}")
     state = files.folder(config.state, lambda: ready.spark)
-    if state.below("checkpoints").below(learn.LANE).names() and not any(
-        name.endswith(".started") for name in state.below("learners").names()
-    ):
+    checkpoint = state.below("checkpoints").below(learn.LANE)
+    if checkpoint.names() and not any(name.endswith(".started") for name in state.below("learners").names()):
         raise StateError(
             f"{config.state}: the learn lane has a checkpoint, but the states of its learners (learners/) are gone; going on would silently "
             "start them anew; restore the folder, or delete checkpoints/learn too to learn again from the topics' start"
         )
     warm = {one.name: _warm(ready, one.warm_start) for one in config.learners if one.warm_start is not None}
-    ready.learning = open_learners(config, state, warm=warm, source=ready.source)
+    features = None if ready.model is None else made_by(ready.model)
+    ready.learning = open_learners(config, state, warm=warm, source=ready.source, features=features)
+    for learning in ready.learning:
+        learning.tie(origin.query_of(checkpoint))
     return ", ".join(f"{one.name} ({one.algorithm}, {one.role})" for one in config.learners)
+
+
+def features_of(config: cfg.Config, spark: SparkSession) -> str | None:
+    """The fingerprint of what makes the features of the configured model."""
+    return made_by(cast(Model, adapters.model_of(config.model.format).load(config.model, spark)))
 
 
 def _warm(ready: Ready, where: str) -> Weights:
@@ -258,12 +277,19 @@ def _warm(ready: Ready, where: str) -> Weights:
 
 def _store(ready: Ready) -> str:
     section = ready.config.store
-    store = cast(Store, adapters.load(section.kind, adapters.STORES).open(section, ready.spark))
     if section.kind == "sqlite" and on_cluster(ready.spark):
         raise ConfigError(f"{ready.source}: store.kind: sqlite is a file on one machine; on a cluster use postgres, redis or delta")
-    store.prepare()
-    ready.store = store
-    return f"{section.kind}, {store.count()} rows"
+    return f"{section.kind}, {store_of(ready).count()} rows"
+
+
+def store_of(ready: Ready) -> Store:
+    """The operational store, prepared the first time that it answers. StoreUnavailable while it does not, StoreError when it does not fit."""
+    if ready.store is None:
+        section = ready.config.store
+        store = cast(Store, adapters.load(section.kind, adapters.STORES).open(section, ready.spark))
+        store.prepare()
+        ready.store = store
+    return ready.store
 
 
 def _monitor(ready: Ready) -> str:
@@ -281,6 +307,8 @@ class Check:
     needs: tuple[str, ...] = ()
     #: The lane that needs it; None: every job.
     lane: str | None = None
+    #: Whether that lane can be started without it, and tried again until it is there.
+    may_come_later: bool = False
 
 
 CHECKS: Final = (
@@ -292,6 +320,6 @@ CHECKS: Final = (
     Check("task slots", _slots, ("broker and topics",)),
     Check("state", _state),
     Check("learners", _learners, ("state", "model")),
-    Check("store", _store, lane="store"),
+    Check("store", _store, lane="store", may_come_later=True),
     Check("monitor", _monitor, ("state",), lane=monitor.LANE),
 )

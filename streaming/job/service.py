@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import Final
 
+from py4j.protocol import Py4JError
+from pyspark.sql import SparkSession
+
 from streaming import monitor
 from streaming.config.load import Config
-from streaming.job import preflight
-from streaming.job.start import start
+from streaming.config.values import seconds
+from streaming.job import endpoint, preflight
+from streaming.job.report import Reporter
+from streaming.job.start import lanes_of
 from streaming.job.stop import stop as stop_lanes
-from streaming.job.supervise import watch
+from streaming.job.supervise import Supervisor
+from streaming.kafka.groups import groups
+from streaming.kafka.tail import tail
 from streaming.lanes import learn, score, store
 from streaming.learning.claim import claim
 from streaming.learning.publish import Publisher
+from streaming.learning.teach import Learned
+from streaming.monitor import spans
+from streaming.monitor.health import Health
+from streaming.monitor.metrics import JobMetrics
 from streaming.monitor.progress import Progress
 from streaming.runtime import files, session, signals, spark
 
 log = logging.getLogger(__name__)
 
 LANES: Final = (score.LANE, store.LANE, learn.LANE, monitor.LANE)
+
+#: How often the lanes are looked at.
+_LOOK_EVERY_S: Final = 0.5
+#: The lane that the job is for is planned within this; the line that says "started" does not wait longer for anything.
+_STARTED_WITHIN_S: Final = 120.0
 
 
 def serve(
@@ -35,11 +52,16 @@ def serve(
 ) -> None:
     """Run the lanes until `stop` is set, then stop them cleanly and return. `lanes` None: all that the config has work for.
 
-    Raises the error of the first lane that dies, after stopping the others: TerminalError or TransientError.
+    Each lane is watched by itself (streaming.job.supervise). Raises the error that ends the job, after stopping all
+    lanes: TerminalError or TransientError.
     """
     stop = stop or threading.Event()
     lanes = default_lanes(config) if lanes is None else lanes
-    with session.running(config) as active, ExitStack() as held:
+    health = Health(list(lanes), purpose=score.LANE)
+    metrics = JobMetrics(lambda: health.statuses, labels={"name": config.name, "model": config.model.name, "version": config.model.version})
+    with ExitStack() as held:
+        held.enter_context(endpoint.listening(config.job, health, metrics.text))
+        active = held.enter_context(session.running(config))
         if spark.submitted():
             signals.on_sigterm(active, stop.set)
         ready = preflight.demand(active, config, lanes=lanes, source=source)
@@ -47,14 +69,26 @@ def serve(
         if learn.LANE in lanes:
             held.enter_context(claim(state))
         publisher = Publisher(ready.learning, state, config.events.topic) if config.learners else None
-        running = start(ready, config, lanes, publisher)
-        model = f"{config.model.name}:{config.model.version}"
-        log.info("started name=%s lanes=%s mode=%s model=%s", config.name, ",".join(lanes), ready.mode, model)
+        if publisher is not None:
+            publisher.start(scores=score.LANE in lanes, learns=learn.LANE in lanes)
+        built = lanes_of(ready, config, lanes, publisher, on_learned=lambda learned: _count(metrics, learned))
+        supervisor = Supervisor(built, on_failure=config.job.on_lane_failure, is_alive=lambda: _is_alive(active))
+        ends, offsets = tail(active, config.kafka), groups(active, config.kafka)
+        reporter = Reporter(config.name, ends, offsets, metrics, on_progress or _log, spans.of_environment(config.name))
+        held.callback(reporter.close)
+        patience_s = 0.0
         try:
-            asked = publisher if learn.LANE in lanes else None
-            watch(ready.spark, config, running, stop, on_progress or _log, asked)
+            supervisor.start()
+            _await_start(supervisor, health, stop)
+            model = f"{config.model.name}:{config.model.version}"
+            log.info("started name=%s lanes=%s mode=%s model=%s", config.name, ",".join(lanes), ready.mode, model)
+            _watch(supervisor, reporter, health, publisher if learn.LANE in lanes else None, stop)
+            patience_s = seconds(config.job.stop_within)  # asked to stop, in peace
         finally:
-            stop_lanes(running)
+            stop_lanes(supervisor, within_s=patience_s)
+            for lane in supervisor.lanes:
+                reporter.report(lane)  # the last batch of each
+            health.update(supervisor.statuses)
     log.info("stopped name=%s", config.name)
 
 
@@ -62,6 +96,54 @@ def default_lanes(config: Config) -> tuple[str, ...]:
     """The lanes that a config has work for: `learn` only when there are learners, `monitor` only with that section."""
     idle = {learn.LANE: not config.learners, monitor.LANE: config.monitor is None}
     return tuple(name for name in LANES if not idle.get(name))
+
+
+def _await_start(supervisor: Supervisor, health: Health, stop: threading.Event) -> None:
+    """Until the job does what it is for, or cannot. Other lanes that are still being started are not waited for."""
+    deadline = time.monotonic() + _STARTED_WITHIN_S
+    while not stop.wait(0.05) and time.monotonic() < deadline:
+        health.update(supervisor.look())
+        vital = [lane.status.state for lane in supervisor.lanes if lane.lane.vital]
+        if "starting" not in (vital or [status.state for status in supervisor.statuses]):
+            return
+
+
+def _watch(supervisor: Supervisor, reporter: Reporter, health: Health, publisher: Publisher | None, stop: threading.Event) -> None:
+    """Until `stop` is set: report every batch, look at every lane, and carry out what people ask of the learners through `publisher`."""
+    while not stop.wait(_LOOK_EVERY_S):
+        if publisher is not None:
+            _carry_out(publisher)
+        for lane in supervisor.lanes:
+            reporter.report(lane)
+        health.update(supervisor.look())
+
+
+def _carry_out(publisher: Publisher) -> None:
+    """What people asked of the learners. A state that cannot be read now is read at the next look: scoring goes on."""
+    try:
+        publisher.carry_out()
+    except Exception as error:
+        # Whatever is wrong with a learner's files ends neither scoring nor storing. The lane that learns meets it too and tells.
+        log.warning("requests to the learners are not carried out now: %s: %s", type(error).__name__, error)
+
+
+def _is_alive(active: SparkSession) -> bool:
+    try:
+        return not active.sparkContext._jsc.sc().isStopped()
+    except (Py4JError, OSError, AttributeError):
+        return False
+
+
+def _count(metrics: JobMetrics, learned: Learned) -> None:
+    meta = learned.snapshot.meta
+    metrics.learner(
+        learned.name,
+        version=meta.version,
+        learned=0 if learned.repeated else meta.learned,
+        skipped=learned.skipped,
+        frozen=meta.frozen is not None,
+        metrics=meta.metrics,
+    )
 
 
 def _log(progress: Progress) -> None:

@@ -121,11 +121,16 @@ def _record(config: Config, model: str, answer: dict[str, Column]) -> Column:
     )
 
 
+def trigger_of(config: Config, mode: str) -> str:
+    """How long a batch lasts (realtime), or the pause between two of them (microbatch)."""
+    return config.score.trigger or DEFAULT_TRIGGER[mode]
+
+
 def start(
     records: DataFrame, config: Config, schema: StructType, model: Model, *, mode: str, weights: DataFrame | None = None
 ) -> StreamingQuery:
     """Start the lane's query on a stream of Kafka records. `mode`: realtime or microbatch."""
-    trigger = interval(config.score.trigger or DEFAULT_TRIGGER[mode])
+    trigger = interval(trigger_of(config, mode))
     writer = (
         write.stream(score(records, config, schema, model, weights=weights), config.kafka, defaults=PRODUCER[mode])
         .option("checkpointLocation", f"{config.state}/checkpoints/{LANE}")

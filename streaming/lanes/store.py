@@ -5,7 +5,7 @@ Exactly once in effect: a repeated or reordered prediction changes nothing, so t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from pyspark.sql import DataFrame, Observation
@@ -69,15 +69,24 @@ def upsert(rows: DataFrame, batch_id: int, *, store: Store, config: Config) -> i
     return bad
 
 
-def start(records: DataFrame, config: Config, store: Store, *, on_error: Callable[[BaseException], None]) -> StreamingQuery:
+def start(
+    records: DataFrame,
+    config: Config,
+    store: Store,
+    *,
+    on_error: Callable[[BaseException], None],
+    on_rejected: Callable[[Mapping[str, int]], None] = lambda counts: None,
+) -> StreamingQuery:
     """Start the lane's query on a stream of prediction records.
 
     `on_error` gets the original exception of a failed batch: on its way through the JVM its type would be lost.
+    `on_rejected` gets the number of rejected records by reason.
     """
 
     def batch(rows: DataFrame, batch_id: int) -> None:
         try:
-            upsert(rows, batch_id, store=store, config=config)
+            if bad := upsert(rows, batch_id, store=store, config=config):
+                on_rejected({"not_a_prediction": bad})
         except BaseException as error:
             on_error(error)
             raise

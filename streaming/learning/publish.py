@@ -31,6 +31,7 @@ class Publisher:
         self._state = state
         self._topic = topic
         self._lock = threading.Lock()
+        self._settled = ""
 
     def start(self, *, scores: bool = True, learns: bool = True) -> None:
         """Before any lane runs: carry out what was asked for meanwhile, and put the newest states in force.
@@ -55,11 +56,18 @@ class Publisher:
         with self._lock:
             return self._carry_out()
 
-    def tidy(self, n: int, snapshots: Sequence[Snapshot]) -> None:
-        """Forget old states after batch `n`, but none that a command waits for."""
+    def tidy(self, snapshots: Sequence[Snapshot]) -> None:
+        """Forget old states after the batch that made these, but none that a command waits for."""
         with self._lock:
             for learning, snapshot in zip(self.learners, snapshots, strict=True):
-                learning.tidy(n, snapshot)
+                learning.tidy(snapshot.meta.batch, snapshot)
+
+    def settle(self, query: str) -> None:
+        """Before a batch of `query` is learned: its states belong to these logs, once and for all. StateError when they do not."""
+        if query != self._settled:
+            for learning in self.learners:
+                learning.settle(query)
+            self._settled = query
 
     def _carry_out(self) -> list[Answer]:
         waiting = [(learning, command) for learning in self.learners if (command := learning.log.commands.waiting()) is not None]

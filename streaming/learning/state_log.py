@@ -6,6 +6,7 @@ learning, so a crash at any point leaves the same weights. One folder a learner:
     state/learners/NAME/start.npz      the state before the first batch (cold or warm)
     state/learners/NAME/0000000017.npz the state after batch 17
     state/learners/NAME/command.json   what people asked for, and the job's word: see streaming.learning.commands
+    state/learners/NAME.origin.json    which checkpoint's batches these are, and what was learned on: streaming.learning.origin
     state/learners/NAME.started        which batch came first: tells a new learner from one whose folder was lost
     state/weights.json                 the published weights of all learners, one line of fixed length
 """
@@ -26,6 +27,8 @@ from streaming.learning.commands import Commands
 from streaming.runtime.files import Folder
 
 Arrays = Mapping[str, NDArray[Any]]
+#: How far a batch reads: topic -> partition -> next offset.
+Ends = Mapping[str, Mapping[str, int]]
 
 #: The newest states are all kept; older ones ever more sparsely, so that the log grows with the logarithm of time.
 KEPT_WHOLE: Final = 100
@@ -34,6 +37,8 @@ KEPT_WHOLE: Final = 100
 WARM: Final = "warm"
 
 _START: Final = "start.npz"
+#: Among the arrays beside the state: JSON, so that a version that does not know it passes it over.
+_ENDS: Final = "ends"
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,17 @@ class Snapshot:
     #: What the lane keeps beside it: metrics windows, and which labels were learned, for replays.
     extra: Arrays = field(default_factory=dict)
 
+    @property
+    def read_to(self) -> Ends:
+        """How far the batch that made it had read; empty in states of before this was kept, and in the start."""
+        kept = self.extra.get(_ENDS)
+        return {} if kept is None else json.loads(kept.tobytes())
+
+    def reading_to(self, ends: Ends) -> Snapshot:
+        """The same, made by a batch that read so far."""
+        said = json.dumps(ends, sort_keys=True).encode()
+        return Snapshot(self.meta, self.state, {**self.extra, _ENDS: np.frombuffer(said, dtype=np.uint8)})
+
     def to_bytes(self) -> bytes:
         """The snapshot as .npz."""
         buffer = io.BytesIO()
@@ -102,6 +118,18 @@ class StateLog:
     def commands(self) -> Commands:
         """What people ask of this learner."""
         return Commands(self.folder)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a batch has been learned, or at least begun."""
+        return self.learners.read(f"{self.name}.started") is not None
+
+    def forget(self) -> None:
+        """Delete every state: the next batch begins anew. For a person's command alone, while no job runs."""
+        # The mark last: without its states it is an error, so a crash in between is one that says what to do.
+        for name in self.folder.names():
+            self.folder.delete(name)
+        self.learners.delete(f"{self.name}.started")
 
     def begin(self, batch: int, start: Snapshot) -> None:
         """Make sure the log has a state to start from when `batch` is about to run.

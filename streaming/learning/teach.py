@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import reduce
 from typing import Any
@@ -17,8 +17,10 @@ import numpy as np
 
 from streaming import config as cfg
 from streaming.errors import ConfigError, StateError
+from streaming.learning import origin
 from streaming.learning.commands import Command
-from streaming.learning.state_log import WARM, Arrays, Meta, Snapshot, StateLog
+from streaming.learning.origin import Origin
+from streaming.learning.state_log import WARM, Arrays, Ends, Meta, Snapshot, StateLog
 from streaming.learning.summaries import Part, Rejected
 from streaming.online import algorithms, metrics
 from streaming.online.base import Learner, from_arrays, pack, to_arrays
@@ -42,6 +44,22 @@ class Learning:
     start: Snapshot
     #: Whether Python scores it, from its whole state (streaming.learning.state_file), not Spark from its weights.
     by_python: bool = False
+    #: Where the states come from, as it stood when the job began, and what is learned on now.
+    origin: Origin = field(default_factory=Origin)
+    learned_on: Mapping[str, str] = field(default_factory=dict)
+
+    def number(self, batch: int) -> int:
+        """The number in the log of the state after a batch of the query."""
+        return batch + self.origin.shift
+
+    def tie(self, query: str | None) -> Origin:
+        """The origin of a log that goes on with the batches of `query`. StateError when it cannot."""
+        known = origin.read(self.log.learners, self.name)
+        return origin.tied(known, learner=self.name, begun=self.log.has_begun, query=query, learned_on=self.learned_on)
+
+    def settle(self, query: str) -> None:
+        """Write down what :meth:`tie` found, before the first batch is learned."""
+        origin.write(self.log.learners, self.name, self.tie(query))
 
     def before(self, n: int) -> Before:
         """What batch `n` starts from: the state after n-1, or what an accepted command says. StateError if it is missing."""
@@ -131,9 +149,12 @@ class Learned:
 
 
 def open_learners(
-    config: cfg.Config, state: Folder, *, warm: Mapping[str, Weights] | None = None, source: str = "config"
+    config: cfg.Config, state: Folder, *, warm: Mapping[str, Weights] | None = None, source: str = "config", features: str | None = None
 ) -> list[Learning]:
-    """The learners of a config. `warm`: coefficients to start from, by learner. ConfigError on wrong parameters."""
+    """The learners of a config. `warm`: coefficients to start from, by learner. ConfigError on wrong parameters.
+
+    `features`: the fingerprint of what makes the features, where it is known.
+    """
     opened = []
     for i, section in enumerate(config.learners):
         try:
@@ -151,17 +172,38 @@ def open_learners(
             except ValueError as wrong:
                 raise ConfigError(f"{source}: learners.{i}.warm_start: {wrong}") from wrong
         log_of = StateLog(state.below("learners"), section.name)
-        opened.append(Learning(section.name, learner, log_of, section.window, start, section.algorithm in algorithms.OPAQUE))
+        opened.append(
+            Learning(
+                section.name,
+                learner,
+                log_of,
+                section.window,
+                start,
+                by_python=section.algorithm in algorithms.OPAQUE,
+                origin=origin.read(log_of.learners, section.name),
+                learned_on=origin.of_section(section.algorithm, section.params, features=features),
+            )
+        )
     return opened
 
 
-def teach(learning: Learning, n: int, before: Before, parts: Sequence[Part]) -> Learned:
-    """Make the state after batch `n` and write it; when it is there already, that one stands."""
+def teach(learning: Learning, n: int, before: Before, parts: Sequence[Part], *, ends: Ends | None = None) -> Learned:
+    """Make the state after batch `n` and write it; when it is there already, that one stands.
+
+    `ends`: how far the batch reads. StateError when the state that stands is that of a batch that read elsewhere.
+    """
     after, skipped = step(learning, n, before, parts)
     after = _judge(learning, n, before, after)
+    after = after.reading_to(ends) if ends else after
     if learning.log.add(n, after):
         return Learned(learning.name, after, skipped, repeated=False)
-    return Learned(learning.name, learning.log.get(n), skipped, repeated=True)
+    stands = learning.log.get(n)
+    if ends and stands.read_to and stands.read_to != ends:
+        raise StateError(
+            f"learner {learning.name}: the state after batch {n} is of other records than this batch has: checkpoints/learn is not the one that it "
+            f"was learned with (a backup?); restore the right one, or delete checkpoints/learn and run: streaming learner migrate CONFIG {learning.name}"
+        )
+    return Learned(learning.name, stands, skipped, repeated=True)
 
 
 def step(learning: Learning, n: int, before: Before, parts: Sequence[Part]) -> tuple[Snapshot, int]:

@@ -33,9 +33,9 @@ class Reply:
     outcome: Literal["in force", "no job", "silent"]
 
 
-def learner(config: Config, name: str, spark: Session) -> Learning:
-    """A configured learner with its log. ConfigError names the learners there are."""
-    learners = open_learners(config, files.folder(config.state, spark))
+def learner(config: Config, name: str, spark: Session, *, features: str | None = None) -> Learning:
+    """A configured learner with its log. ConfigError names the learners there are. `features`: see :func:`open_learners`."""
+    learners = open_learners(config, files.folder(config.state, spark), features=features)
     chosen = next((learning for learning in learners if learning.name == name), None)
     if chosen is None:
         raise ConfigError(f"no learner {name!r} in this configuration; there are: {', '.join(own.name for own in learners) or 'none'}")

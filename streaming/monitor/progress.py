@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Final
+
+from streaming.monitor import latency
+from streaming.monitor.latency import Latency
+
+#: What a query counts of rejected records is named by this and the reason.
+REJECTED: Final = "rejected_"
 
 
 @dataclass(frozen=True)
@@ -29,10 +35,14 @@ class Progress:
     ms: int
     #: Of a lane that waits for matches (learn): what :func:`state` found.
     state: Mapping[str, int] = field(default_factory=dict)
+    #: The rejected records by reason, as far as reasons are known.
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    #: Of the score lane: how long its answers took, see :mod:`streaming.monitor.latency`.
+    latency: Latency | None = None
 
     def line(self) -> str:
         """The log line."""
-        own = [(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "state"]
+        own = [(f.name, getattr(self, f.name)) for f in fields(self) if f.name not in {"state", "reasons", "latency"}]
         return " ".join(f"{name}={_short(value)}" for name, value in (*own, *self.state.items()))
 
 
@@ -40,14 +50,21 @@ def _short(value: object) -> str:
     return "unknown" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
-def offsets(report: Mapping[str, Any], topic: str, which: str = "endOffset") -> dict[int, int]:
-    """The offsets of a topic in a progress report: partition -> next offset to read. Empty when the report has none."""
+def read_to(report: Mapping[str, Any], which: str = "endOffset") -> dict[str, dict[int, int]]:
+    """The offsets of all topics in a progress report: topic -> partition -> next offset to read. Empty when the report has none."""
+    found: dict[str, dict[int, int]] = {}
     for source in report.get("sources") or ():
-        found = source.get(which)
-        found = json.loads(found) if isinstance(found, str) else found
-        if isinstance(found, dict) and topic in found:
-            return {int(partition): int(offset) for partition, offset in found[topic].items()}
-    return {}
+        said = source.get(which)
+        said = json.loads(said) if isinstance(said, str) else said
+        for topic, partitions in said.items() if isinstance(said, dict) else ():
+            if isinstance(partitions, dict):
+                found[topic] = {int(partition): int(offset) for partition, offset in partitions.items()}
+    return found
+
+
+def offsets(report: Mapping[str, Any], topic: str, which: str = "endOffset") -> dict[int, int]:
+    """The offsets of one topic: partition -> next offset to read. Empty when the report has none."""
+    return read_to(report, which).get(topic, {})
 
 
 def behind(read_to: Mapping[int, int], ends: Mapping[int, int]) -> int:
@@ -55,8 +72,11 @@ def behind(read_to: Mapping[int, int], ends: Mapping[int, int]) -> int:
     return sum(max(0, end - read_to.get(partition, end)) for partition, end in ends.items())
 
 
-def progress(lane: str, report: Mapping[str, Any], *, lag_events: int | None, lag_s: float | None, rejected: int) -> Progress:
-    """Spark's report of one batch, with the lag and the rejected records that were counted beside it."""
+def progress(lane: str, report: Mapping[str, Any], *, lag_events: int | None, lag_s: float | None, reasons: Mapping[str, int]) -> Progress:
+    """Spark's report of one batch, with the lag and what was counted beside it; `reasons` goes before what the query itself counted."""
+    observed = (report.get("observedMetrics") or {}).get(lane) or {}
+    counted = {name.removeprefix(REJECTED): int(n) for name, n in observed.items() if name.startswith(REJECTED) and n}
+    reasons = reasons or counted
     return Progress(
         lane=lane,
         batch=int(report["batchId"]),
@@ -65,7 +85,9 @@ def progress(lane: str, report: Mapping[str, Any], *, lag_events: int | None, la
         out_per_s=_rate(report.get("processedRowsPerSecond")),
         lag_events=lag_events,
         lag_s=lag_s,
-        rejected=rejected,
+        rejected=max(sum(reasons.values()), int(observed.get("rejected") or 0)),
+        reasons=reasons,
+        latency=latency.of_observed(observed),
         ms=int((report.get("durationMs") or {}).get("triggerExecution") or 0),
         state=state(report),
     )

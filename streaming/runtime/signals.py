@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and Ctrl-C set: the job then finishes what it holds and ends with exit code 0."""
+    """An event that SIGTERM and Ctrl-C set: the job then stops between batches where that can be had, and ends with exit code 0."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

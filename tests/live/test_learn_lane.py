@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -173,3 +176,55 @@ def test_killed_while_learning_each_label_counts_once(learning: dict[str, Any], 
         job.kill()
     learned = [meta.learned for meta in versions.history(versions.learner(cfg.parse(learning), "online", lambda: pytest.fail("no Spark")))]
     assert sum(learned) == 600
+
+
+@pytest.mark.campaign
+def test_a_learner_that_becomes_champion_goes_on_with_what_it_knows(learning: dict[str, Any], tmp_path: Path) -> None:
+    """Its answers move from the shadow topic to the predictions topic, and the lane that learns reads both."""
+    servers = learning["kafka"]["bootstrap_servers"]
+    learning["learners"][0]["warm_start"] = "model"
+    for part, role in enumerate(("shadow", "champion", "champion", "shadow")):
+        learning["learners"][0]["role"] = role
+        numbers = range(part * 100, part * 100 + 100)
+        job = Job(write_config(tmp_path / "job.yaml", learning)).start()
+        try:
+            job.wait_started()
+            send(servers, learning["events"]["topic"], [events.good(i) for i in numbers])
+            send(servers, learning["labels"]["topic"], [label(i) for i in numbers])
+            job.until(lambda done=part: total(learning) >= done * 100 + 100, f"labels learned as {role}")
+            assert job.stop() == 0
+        finally:
+            job.kill()
+    assert total(learning) == 400
+    assert "state=waiting" not in job.text()
+
+
+@pytest.mark.campaign
+def test_a_deleted_checkpoint_is_refused_and_what_was_learned_is_taken_along(learning: dict[str, Any], tmp_path: Path) -> None:
+    servers = learning["kafka"]["bootstrap_servers"]
+    config = write_config(tmp_path / "job.yaml", learning)
+    for part in range(2):
+        numbers = range(part * 100, part * 100 + 100)
+        job = Job(config).start()
+        try:
+            job.wait_started()
+            send(servers, learning["events"]["topic"], [events.good(i) for i in numbers])
+            send(servers, learning["labels"]["topic"], [label(i) for i in numbers])
+            job.until(lambda done=part: total(learning) >= done * 100 + 100, "labels learned")
+            assert job.stop() == 0
+        finally:
+            job.kill()
+        if part == 0:
+            shutil.rmtree(Path(learning["state"]) / "checkpoints" / "learn")
+            refused = Job(config).start()
+            assert refused.wait_exit() == 2
+            assert "streaming learner migrate" in refused.text()
+            done = subprocess.run(
+                [sys.executable, "-m", "streaming", "learner", "migrate", str(config), "online"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+    time.sleep(3)
+    assert total(learning) == 200  # none twice, though the labels of before still stand on their topic
