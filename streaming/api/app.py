@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -46,8 +46,11 @@ def create_app(
     *,
     no_store: str = "no store is configured",
     also: Sequence[Callable[[], None]] = (),
+    health: Callable[[], dict[str, Any]] | None = None,
 ) -> FastAPI:
     """The application. `no_store` is the answer to lookups when `store` is None. While it runs it watches for new versions.
+
+    `health` reports on the job and the monitor for the page Health; None: nothing is known of them.
 
     ConfigError when the file of api.tokens cannot be read.
     """
@@ -99,9 +102,18 @@ def create_app(
         """Counters in Prometheus' text format."""
         return Response(metrics.text(models.all()), media_type=CONTENT_TYPE_LATEST)
 
+    report = _Recent(
+        health or (lambda: {"job": {"answers": False, "words": "this service knows of no job"}, "windows": {"words": "", "list": []}})
+    )
+
+    @app.get("/v1/health", **openapi.JOB_HEALTH)
+    async def job_health() -> Response:
+        """The lanes and learners of the job, and the newest windows of the monitor."""
+        return reply(await report.content())
+
     document = openapi.with_names(app.openapi(), models)
     app.openapi = lambda: document  # type: ignore[method-assign]
-    for path, file in {"/": "index.html", "/docs": "docs.html", "/favicon.ico": "icon.svg"}.items():
+    for path, file in {"/": "index.html", "/health": "health.html", "/docs": "docs.html", "/favicon.ico": "icon.svg"}.items():
         app.add_route(path, _page(file), include_in_schema=False)
     app.mount("/page", StaticFiles(directory=PAGE))
     return app
@@ -138,6 +150,20 @@ class _Store:
                 log.warning("the store does not answer: %s", secrets.redact(str(refused)))
                 self._words = "does not answer"
         return self._words
+
+
+class _Recent:
+    """A report that is made at most every other second, however many ask."""
+
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make, self._made, self._at, self._lock = make, dict[str, Any](), -_STORE_S, asyncio.Lock()
+
+    async def content(self) -> dict[str, Any]:
+        async with self._lock:
+            if time.monotonic() - self._at >= _STORE_S:
+                self._made = await run_in_threadpool(self._make)
+                self._at = time.monotonic()
+        return self._made
 
 
 def _page(file: str):  # type: ignore[no-untyped-def]

@@ -22,7 +22,7 @@ from streaming.config.values import is_loopback
 log: Final = logging.getLogger(__name__)
 
 #: Probes, and the files of the page: they hold no data, and the page is where a person types the token.
-OPEN: Final = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/", "/docs", "/favicon.ico"})
+OPEN: Final = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/", "/health", "/docs", "/favicon.ico"})
 OPEN_FOLDER: Final = "/page/"
 _PROBES: Final = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
 #: Clients that are remembered; the one that asked longest ago is forgotten first, with a full bucket for it when it comes back.
@@ -179,7 +179,7 @@ def actor(scope: Scope) -> str:
 
 
 def _is_page(path: str) -> bool:
-    return path in {"/", "/docs", "/favicon.ico"} or path.startswith(OPEN_FOLDER)
+    return path in {"/", "/health", "/docs", "/favicon.ico"} or path.startswith(OPEN_FOLDER)
 
 
 def _foreign_page(method: str, origin: bytes, site: bytes, host: bytes) -> Refusal | None:

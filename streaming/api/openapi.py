@@ -172,6 +172,7 @@ MODEL: Final = _route(_CARD, 404, tag="Models")
 PREDICTIONS: Final = _route(
     _object(["key", "predictions"], key=_TEXT, predictions={"type": "array", "items": {"type": "object"}}), 404, 501, 503, tag="Predictions"
 )
+JOB_HEALTH: Final = _route(_object(["job", "windows"], job={"type": "object"}, windows={"type": "object"}), tag="Health")
 HEALTH: Final = _route({"type": "object"}, tag="Health")
 READY: Final = _route({"type": "object"}, 503, tag="Health")
 V2_SERVER: Final = _route(_object(["name", "version", "extensions"], name=_TEXT, version=_TEXT, extensions={"type": "array"}))

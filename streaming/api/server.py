@@ -19,6 +19,7 @@ from streaming import config as cfg
 from streaming.api.app import create_app
 from streaming.api.certificate import Certificate
 from streaming.api.connections import BoundedProtocol
+from streaming.api.health import Watcher
 from streaming.api.routes import Lookup
 from streaming.api.served import Models
 from streaming.api.sources import ConfigSource
@@ -46,7 +47,9 @@ def serve(path: Path) -> None:
         models = Models({config.model.name: ConfigSource(path)})
         store, no_store = lookup(config.store)
         tls = None if settings.tls is None else Certificate(settings.tls)
-        app = create_app(models, store, settings, no_store=no_store, also=() if tls is None else (tls.look,))
+        app = create_app(
+            models, store, settings, no_store=no_store, also=() if tls is None else (tls.look,), health=Watcher.of(config).report
+        )
         setup = configured(app, settings)
         if tls is not None:
             tls.install(setup)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,14 +13,13 @@ from streaming.api.app import create_app
 from streaming.api.served import Models, Served
 from streaming.config.sections import Api
 from tests.support.api_server import serving
+from tests.support.browsers import said_nothing
 from tests.support.churn_models import ROW, LinearChurn, churn, expected
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 TOKEN = "a-token-of-some-length"
-_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_ARGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 
 
 class Rows:
@@ -31,17 +29,6 @@ class Rows:
         at = datetime(2026, 11, 21, 8, tzinfo=UTC)
         row = {"key": key, "model": "churn", "model_version": "<b>7</b>", "event_time": at, "scored_at": at, "prediction": 1.0}
         return [row | {"probability": [0.18, 0.82]}] if key in {"C-1042", "<img src=x onerror=alert(1)>"} else []
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    if _CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (apt-get install chromium)")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=_CHROMIUM, args=_ARGS.split())
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +47,10 @@ def service() -> Iterator[httpx.Client]:
 @pytest.fixture
 def page(browser: Browser, service: httpx.Client) -> Iterator[Page]:
     opened = browser.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.on("request", lambda request: asked.append(request.url))
-    opened.goto(str(service.base_url))
-    yield opened
+    with said_nothing(opened, str(service.base_url)):
+        opened.goto(str(service.base_url))
+        yield opened
     opened.close()
-    assert [line for line in said if "404" not in line] == []  # the browser's own note about a key nobody has
-    assert [url for url in asked if not url.startswith(str(service.base_url))] == []  # nothing from the network
 
 
 def percent(row: dict[str, Any]) -> str:
