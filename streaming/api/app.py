@@ -23,7 +23,7 @@ from streaming.api.fast_path import Lane
 from streaming.api.gate import Gate, caller
 from streaming.api.metrics import Metrics
 from streaming.api.replies import Refusal, reply
-from streaming.api.routes import BoundedLookup, Lookup
+from streaming.api.routes import BoundedLookup, EventLookup, Lookup
 from streaming.api.served import Models
 from streaming.api.tokens import Tokens
 from streaming.config.sections import Api
@@ -47,10 +47,12 @@ def create_app(
     no_store: str = "no store is configured",
     also: Sequence[Callable[[], None]] = (),
     health: Callable[[], dict[str, Any]] | None = None,
+    events: EventLookup | None = None,
 ) -> FastAPI:
     """The application. `no_store` is the answer to lookups when `store` is None. While it runs it watches for new versions.
 
-    `health` reports on the job and the monitor for the page Health; None: nothing is known of them.
+    `health` reports on the job and the monitor for the page Health; None: nothing is known of them. `events` reads
+    the event behind a stored prediction again.
 
     ConfigError when the file of api.tokens cannot be read.
     """
@@ -79,7 +81,7 @@ def create_app(
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _broken)
-    app.include_router(routes.router(models, bounded, settings, metrics, predict=predict, no_store=no_store))
+    app.include_router(routes.router(models, bounded, settings, metrics, predict=predict, no_store=no_store, events=events))
     app.include_router(routes_open_inference.router(models, settings, metrics))
     answers = _Store(bounded)
 

@@ -170,7 +170,11 @@ RELOAD: Final = _route(
 MODELS: Final = _route(_object(["models"], models={"type": "array", "items": _CARD}), tag="Models")
 MODEL: Final = _route(_CARD, 404, tag="Models")
 PREDICTIONS: Final = _route(
-    _object(["key", "predictions"], key=_TEXT, predictions={"type": "array", "items": {"type": "object"}}), 404, 501, 503, tag="Predictions"
+    _object(["key", "predictions"], key=_TEXT, predictions={"type": "array", "items": {"type": "object"}}, event={"type": "object"}),
+    404,
+    501,
+    503,
+    tag="Predictions",
 )
 JOB_HEALTH: Final = _route(_object(["job", "windows"], job={"type": "object"}, windows={"type": "object"}), tag="Health")
 HEALTH: Final = _route({"type": "object"}, tag="Health")

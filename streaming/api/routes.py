@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
@@ -47,6 +47,13 @@ class BoundedLookup:
             raise StoreUnavailable(f"no answer within {self._seconds:.0f} s; ask again later") from None
 
 
+class EventLookup(Protocol):
+    """The fields of the event behind a stored prediction."""
+
+    def of(self, event_id: str, names: Collection[str]) -> dict[str, Any]:
+        """The values of those fields. StreamingError when they cannot be had."""
+
+
 class Predict(Protocol):
     """The answer to one request for predictions."""
 
@@ -68,8 +75,17 @@ def predictor(models: Models, settings: Api, metrics: Metrics) -> Predict:
     return predict
 
 
-def router(models: Models, store: BoundedLookup | None, settings: Api, metrics: Metrics, *, predict: Predict, no_store: str) -> APIRouter:
-    """The routes. `no_store` says why there is no store when `store` is None."""
+def router(
+    models: Models,
+    store: BoundedLookup | None,
+    settings: Api,
+    metrics: Metrics,
+    *,
+    predict: Predict,
+    no_store: str,
+    events: EventLookup | None = None,
+) -> APIRouter:
+    """The routes. `no_store` says why there is no store when `store` is None; without `events` no event is read again."""
     routes = APIRouter()
 
     routes.post("/v1/models/{name}:predict", **openapi.predict(models))(predict)
@@ -104,8 +120,11 @@ def router(models: Models, store: BoundedLookup | None, settings: Api, metrics: 
         return reply(card(dataplane.model(models, name)))
 
     @routes.get("/v1/predictions/{key:path}", **openapi.PREDICTIONS)
-    async def get_predictions(key: str) -> Response:
-        """The stored predictions of one entity, one per model, as the streaming job wrote them last."""
+    async def get_predictions(key: str, fields_of: str | None = None) -> Response:
+        """The stored predictions of one entity, one per model, as the streaming job wrote them last.
+
+        `fields_of`: a model; the fields that it reads are then told as the newest of these events had them.
+        """
         if store is None:
             raise Refusal(501, no_store)
         if not key or "\0" in key:
@@ -116,9 +135,23 @@ def router(models: Models, store: BoundedLookup | None, settings: Api, metrics: 
             raise Refusal(503, secrets.redact(f"the store does not answer: {refused}")) from refused
         if not rows:
             raise Refusal(404, "no prediction is stored under this key")
-        return reply({"key": key, "predictions": [plain(row) for row in rows]})
+        found: dict[str, object] = {"key": key, "predictions": [plain(row) for row in rows]}
+        if fields_of is not None:
+            found["event"] = await run_in_threadpool(event, events, dataplane.model(models, fields_of), rows)
+        return reply(found)
 
     return routes
+
+
+def event(events: EventLookup | None, served: Served, rows: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    """The fields that the model reads, from the newest event of these rows; or in words why they cannot be had."""
+    if events is None:
+        return {"words": "this service does not read events again"}
+    event_id = str(max(rows, key=lambda row: row["event_time"])["event_id"])
+    try:
+        return {"event_id": event_id, "fields": events.of(event_id, served.inputs)}
+    except StreamingError as refused:
+        return {"event_id": event_id, "words": secrets.redact(str(refused))}
 
 
 def card(served: Served) -> dict[str, object]:

@@ -12,6 +12,7 @@ import pytest
 from streaming.api.app import create_app
 from streaming.api.served import Models, Served
 from streaming.config.sections import Api
+from streaming.errors import StateError
 from tests.support.api_server import serving
 from tests.support.browsers import said_nothing
 from tests.support.churn_models import ROW, LinearChurn, churn, expected
@@ -28,7 +29,18 @@ class Rows:
     def get(self, key: str) -> list[dict[str, object]]:
         at = datetime(2026, 11, 21, 8, tzinfo=UTC)
         row = {"key": key, "model": "churn", "model_version": "<b>7</b>", "event_time": at, "scored_at": at, "prediction": 1.0}
+        row["event_id"] = f"customers:0:{17 if key == 'C-1042' else 18}"
         return [row | {"probability": [0.18, 0.82]}] if key in {"C-1042", "<img src=x onerror=alert(1)>"} else []
+
+
+class Events:
+    """The event of the first customer is still there; that of the other is not."""
+
+    def of(self, event_id: str, names: Any) -> dict[str, Any]:
+        if event_id != "customers:0:17":
+            raise StateError("the event is no longer on the topic")
+        own = {**ROW, "tenure": 71, "contract": "Two year", "payment_method": "<b>cash</b>", "gender": None}
+        return {name: own[name] for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +52,7 @@ def service() -> Iterator[httpx.Client]:
             return {**super().categories(), "payment_method": [f"Method {i}" for i in range(40)]}
 
     served = Served.of(Short(), name="churn", version="7", example=ROW)
-    with serving(create_app(Models.fixed(served), Rows(), Api())) as client:
+    with serving(create_app(Models.fixed(served), Rows(), Api(), events=Events())) as client:
         yield client
 
 
@@ -105,6 +117,22 @@ def test_a_customer_is_looked_up_with_the_time(page: Page) -> None:
     page.get_by_label("Customer key").fill("nobody")
     page.keyboard.press("Enter")
     expect(stored).to_have_text("No prediction is stored for customer nobody.")
+
+
+def test_looking_a_customer_up_fills_the_form_with_its_own_fields(page: Page) -> None:
+    from playwright.sync_api import expect
+
+    page.get_by_label("Customer key").fill("C-1042")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Tenure")).to_have_value("71")
+    expect(page.get_by_label("Contract")).to_have_value('"Two year"')
+    expect(page.get_by_label("Payment method")).to_have_value("<b>cash</b>")  # one that the model has never seen
+    expect(page.locator("#stored")).to_contain_text("The fields are this customer's own")
+    expect(page.locator("#compared")).to_have_text("The starting values.")
+    page.get_by_label("Customer key").fill("<img src=x onerror=alert(1)>")
+    page.keyboard.press("Enter")
+    expect(page.locator("#stored")).to_contain_text("not this customer's: the event is no longer on the topic")
+    expect(page.get_by_label("Tenure")).to_have_value("71")  # left as it was
 
 
 def test_every_control_has_a_name_and_the_keyboard_reaches_it(page: Page) -> None:

@@ -17,14 +17,14 @@ let all = false; // whether all drivers are shown
 let asked; // the question that is under way
 let timer;
 
-function startValue(input) {
-  if (input.name in model.example) return model.example[input.name];
+function startValue(input, values) {
+  if (input.name in values) return values[input.name];
   return input.kind === "number" ? 0 : (input.categories[0] ?? null);
 }
 
-function field(input) {
+function field(input, values = model.example) {
   const id = `field-${input.name}`;
-  const start = startValue(input);
+  const start = startValue(input, values);
   let control;
   if (input.kind === "text" && input.categories.length && input.categories.length <= MOST_OPTIONS) {
     const known = input.categories.includes(start) || start === null ? input.categories : [start, ...input.categories];
@@ -129,12 +129,21 @@ async function lookUp(event) {
   event.preventDefault();
   const key = at("key").value.trim();
   try {
-    const answer = await ask(`/v1/predictions/${encodeURIComponent(key)}`);
-    at("stored").replaceChildren(...answer.predictions.map((row) => stored(answer.key, row)));
+    const answer = await ask(`/v1/predictions/${encodeURIComponent(key)}?fields_of=${encodeURIComponent(model.name)}`);
+    at("stored").replaceChildren(...answer.predictions.map((row) => stored(answer.key, row)), make("p", { className: "hint" }, filled(answer.event)));
   } catch (error) {
     const text = error.status === 404 ? `No prediction is stored for ${model.entity} ${key}.` : words(error.message);
     at("stored").replaceChildren(make("p", { className: "hint" }, text));
   }
+}
+
+/** Put the values of the stored event into the form, and say so. */
+function filled(event) {
+  if (!event?.fields) return `The fields below are not this ${model.entity}'s: ${event?.words ?? "the event is not known"}.`;
+  at("fields").replaceChildren(...model.inputs.map((input) => field(input, event.fields)));
+  first = undefined;
+  follow();
+  return `The fields are this ${model.entity}'s own, as the event of the prediction had them.`;
 }
 
 function stored(key, row) {
@@ -161,7 +170,7 @@ async function start() {
   at("version").hidden = false;
   at("lookup-title").textContent = `Look up a ${model.entity}`;
   at("key-label").textContent = `${words(model.entity)} key`;
-  at("fields").replaceChildren(...model.inputs.map(field));
+  at("fields").replaceChildren(...model.inputs.map((input) => field(input)));
   at("content").hidden = false;
   await follow();
 }
@@ -169,7 +178,8 @@ async function start() {
 at("fields").addEventListener("input", soon);
 at("fields").addEventListener("submit", (event) => event.preventDefault());
 at("reset").addEventListener("click", () => {
-  at("fields").replaceChildren(...model.inputs.map(field));
+  at("fields").replaceChildren(...model.inputs.map((input) => field(input)));
+  first = undefined;
   follow();
 });
 at("more").addEventListener("click", () => {
