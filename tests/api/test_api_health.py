@@ -10,13 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
-from streaming.monitor.history import COUNTS, HISTORY, History
-from streaming.monitor.record import Measure, Record
 
 from streaming.api.app import create_app
 from streaming.api.health import Watcher
 from streaming.api.served import Models, Served
 from streaming.config.sections import Api
+from streaming.monitor.history import COUNTS, HISTORY, History
+from streaming.monitor.record import Measure, Record
 from streaming.monitor.statistics import Statistics
 from streaming.runtime.files import LocalFolder
 from tests.support.api_server import serving
