@@ -1,7 +1,7 @@
 # Everything here sets up what it needs by itself: no root, no Docker. Only Python 3.11 or newer and Java 17 must be there.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test browser demo check lock campaign bench bench-quick bench-peers soak clean
+.PHONY: help setup test browser promtool dashboard demo check lock campaign bench bench-quick bench-peers soak clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -18,11 +18,17 @@ help: ## Show the targets
 setup: $(READY) ## Make .venv with the locked packages and fetch the pinned jars (once; a few minutes)
 	@$(BIN)/python -m streaming.runtime.jars
 
-test: setup browser ## Run all tests: unit, Spark, and live against a real broker and real databases; two workers, a file each
+test: setup browser promtool ## Run all tests: unit, Spark, and live against a real broker and real databases; two workers, a file each
 	$(BIN)/pytest $(WORKERS) --durations 20
 
 browser: # A browser for the tests of the web page, where this machine lets us have one
 	@bash scripts/browser.sh
+
+promtool: # Prometheus' own tool, for the test of the alert rules
+	@bash scripts/promtool.sh
+
+dashboard: $(READY) ## Write the Grafana dashboard anew from streaming/monitor/dashboard.py
+	$(BIN)/python -m streaming.monitor.dashboard > docker/grafana/dashboards/streaming.json
 
 demo: setup ## Run the whole service on this machine with generated events
 	$(BIN)/streaming demo

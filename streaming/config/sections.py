@@ -217,6 +217,8 @@ class Api(Section):
     cache: str = ".cache/packages"
     #: How often the model's files and CONFIG are looked at for a new version.
     watch: Duration = "2 seconds"
+    #: Where the page Health asks the job, such as "http://scoring-job:9464". null: job.host and job.port, on this machine.
+    job: str | None = None
     #: What a probability is the probability of, in the words of the page: "churn". null: the name of the model.
     outcome: str | None = None
     #: What a key of the store names, in the words of the page.
@@ -225,6 +227,13 @@ class Api(Section):
     example: dict[str, str | float | list[float] | None] = Field(default_factory=dict)
 
     _strong = field_validator("token")(strong_token)
+
+    @field_validator("job")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("expected an address that begins with http:// (or https://)")
+        return None if value is None else value.rstrip("/")
 
     @model_validator(mode="after")
     def _open_to_others_only_with_a_token(self) -> Api:
