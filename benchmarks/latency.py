@@ -82,7 +82,7 @@ class _System:
             try:
                 found, sent = self._stretch(generator, reader, rate=rate, seconds=seconds, patience_s=_CATCH_UP_S)
             except Stopped as slow:
-                part.notes.append(f"{slow} of the last event at {setting(rate)}")
+                part.notes.append(f"{system.title}, {setting(rate)}: {slow}; not asked for more")
                 return
             _add(part, system.title, setting(rate), found, sent)
 

@@ -190,13 +190,13 @@ def arguments() -> argparse.Namespace:
 
 
 def only(plan: Plan, systems: list[str] | None) -> Plan:
-    """The plan with these systems alone."""
+    """The plan with these systems alone, also those that only the long plan has."""
     if systems is None:
         return plan
-    unknown = set(systems) - {*plan.latency.systems, *plan.drain.systems}
-    if unknown:
-        raise SystemExit(f"--systems: not in this plan: {', '.join(sorted(unknown))}")
-    kept = [tuple(name for name in names if name in systems) for names in (plan.latency.systems, plan.drain.systems)]
+    known = [tuple(dict.fromkeys((*of.systems, *more.systems))) for of, more in ((plan.latency, FULL.latency), (plan.drain, FULL.drain))]
+    if unknown := set(systems) - {name for names in known for name in names}:
+        raise SystemExit(f"--systems: unknown: {', '.join(sorted(unknown))}; known: {', '.join(dict.fromkeys(known[0] + known[1]))}")
+    kept = [tuple(name for name in names if name in systems) for names in known]
     return replace(plan, latency=replace(plan.latency, systems=kept[0]), drain=replace(plan.drain, systems=kept[1]))
 
 
