@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks import apart, chart, crayfish, drain, harness, labels, latency, prepare, report, results, scaling
+from benchmarks import apart, chart, crayfish, drain, harness, labels, latency, prepare, report, results, scaling, soak
 from benchmarks.machine import machine
 from benchmarks.results import Part, Results
 from benchmarks.systems.base import PEERS
@@ -34,6 +34,7 @@ class Plan:
     crayfish: drain.Plan
     scaling: scaling.Plan
     labels: labels.Plan
+    soak: soak.Plan
     #: Of the parts that run apart: their command lines.
     cost: tuple[str, ...]
     stores: tuple[str, ...]
@@ -53,6 +54,7 @@ QUICK: Final = Plan(
     drain.Plan((), events=5_000, cap_s=20.0),
     scaling.Plan(cores=(1, 2), partitions=(1, 16), models=(20,), events=100_000, cap_s=20.0),
     labels.Plan(labels=50_000, rate=200, seconds=15.0),
+    soak.Plan(minutes=2.0, rate=1_000),
     cost=("--columns", "10", "100", "--cells", "1000000", "--repeats", "2"),
     stores=("--keys", "10000", "--batches", "3"),
     learners=("--rows", "3000"),
@@ -77,6 +79,7 @@ FULL: Final = Plan(
     drain.Plan((), events=20_000, cap_s=20.0),
     scaling.Plan(cores=(1, 2), partitions=(1, 16), models=(5, 20), events=300_000, cap_s=20.0),
     labels.Plan(labels=200_000, rate=200, seconds=30.0),
+    soak.Plan(minutes=30.0, rate=1_000),
     cost=("--cells", "3000000"),
     stores=(),
     learners=(),
@@ -164,6 +167,12 @@ PARTS: Final[dict[str, Measured]] = {
         "The score lane in micro-batches. Models: the pipeline and learners beside it, each of which writes a prediction with its features. "
         "The columns are those of the drain; for growth with the number of features see what a model costs.",
         with_broker(lambda bench, plan, part, watch: scaling.measure(bench, plan.scaling, part, watch)),
+    ),
+    "soak": Measured(
+        "Does it grow?",
+        "All lanes in real-time mode, steady traffic, a label for each event. Memory every 10 s, the live heap after a full collection every "
+        "minute; the slope is that of the last two thirds. The latencies are those of all these minutes, full collections included.",
+        with_broker(lambda bench, plan, part, watch: soak.measure(bench, plan.soak, part, watch)),
     ),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import apart, linear, report, results, suite
+from benchmarks import apart, linear, report, results, soak, suite
 from benchmarks.bounds import BOUNDS, Bound, latency
 from benchmarks.load import Event, Sent, answers, moment
 from benchmarks.results import Part, Results
@@ -184,6 +184,13 @@ def test_the_model_in_scikit_learn_answers_as_the_weights_say() -> None:
     expected = 1.0 / (1.0 + np.exp(-np.array(ask(rows))))
     assert linear.dict_pipeline(weights).predict_proba(rows)[:, 1] == pytest.approx(expected, rel=1e-12)
     assert linear.frame_pipeline(weights).predict_proba(pd.DataFrame(rows))[:, 1] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_heap_in_use_is_read_off_what_jcmd_prints() -> None:
+    said = " garbage-first heap   total 262144K, used 131072K [0x0000000080000000, 0x0000000100000000)\n  region size 1024K"
+    assert soak.heap_of(said) == 128.0
+    with pytest.raises(ValueError, match="no line of the heap"):
+        soak.heap_of("Metaspace used 1K")
 
 
 @dataclass(frozen=True)
