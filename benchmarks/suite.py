@@ -68,7 +68,7 @@ FULL: Final = Plan(
             "foreach-batch", "quix", "sklearn", "onnx",
         ),
         rates=((1_000, 8.0), (500, 4.0), (5_000, 4.0), (20_000, 4.0)),
-        trigger_s=20,
+        trigger_s=30,
         warm_up_s=5.0,
     ),
     drain.Plan(
