@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 from benchmarks import harness, prepare
 from streaming import config as cfg
 from streaming.batch import run as batch
-from streaming.batch.inputs import Source
+from streaming.batch.inputs import BatchInput
 from streaming.demo import churn
 from streaming.runtime import session
 
@@ -68,7 +68,7 @@ def main() -> None:
                 if name == "by hand":
                     by_hand(spark, config, folder / "in", target)
                 else:
-                    batch.run(config, Source("parquet", str(folder / "in")), str(target), spark)
+                    batch.run(config, BatchInput("parquet", str(folder / "in")), str(target), spark)
                 if i:
                     seconds.append(time.monotonic() - began)
     finally:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks import apart, chart, crayfish, drain, harness, labels, latency, prepare, report, results, scaling, soak
+from benchmarks import apart, chart, crayfish, drain, harness, labels, latency, prepare, report, results, scaling
 from benchmarks.machine import machine
 from benchmarks.results import Part, Results
 from benchmarks.systems.base import PEERS
@@ -34,7 +34,6 @@ class Plan:
     crayfish: drain.Plan
     scaling: scaling.Plan
     labels: labels.Plan
-    soak: soak.Plan
     #: Of the parts that run apart: their command lines.
     cost: tuple[str, ...]
     stores: tuple[str, ...]
@@ -54,7 +53,6 @@ QUICK: Final = Plan(
     drain.Plan((), events=5_000, cap_s=20.0),
     scaling.Plan(cores=(1, 2), partitions=(1, 16), models=(20,), events=100_000, cap_s=20.0),
     labels.Plan(labels=50_000, rate=200, seconds=15.0),
-    soak.Plan(minutes=2.0, rate=1_000),
     cost=("--columns", "10", "100", "--cells", "1000000", "--repeats", "2"),
     stores=("--keys", "10000", "--batches", "3"),
     learners=("--rows", "3000"),
@@ -68,7 +66,7 @@ FULL: Final = Plan(
             "foreach-batch", "quix", "sklearn", "onnx",
         ),
         rates=((1_000, 8.0), (500, 4.0), (5_000, 4.0), (20_000, 4.0)),
-        trigger_s=30,
+        trigger_s=20,
         warm_up_s=5.0,
     ),
     drain.Plan(
@@ -79,7 +77,6 @@ FULL: Final = Plan(
     drain.Plan((), events=20_000, cap_s=20.0),
     scaling.Plan(cores=(1, 2), partitions=(1, 16), models=(5, 20), events=300_000, cap_s=20.0),
     labels.Plan(labels=200_000, rate=200, seconds=30.0),
-    soak.Plan(minutes=30.0, rate=1_000),
     cost=("--cells", "3000000"),
     stores=(),
     learners=(),
@@ -168,12 +165,6 @@ PARTS: Final[dict[str, Measured]] = {
         "The columns are those of the drain; for growth with the number of features see what a model costs.",
         with_broker(lambda bench, plan, part, watch: scaling.measure(bench, plan.scaling, part, watch)),
     ),
-    "soak": Measured(
-        "Does it grow?",
-        "All lanes in real-time mode, steady traffic, a label for each event. Memory every 10 s, the live heap after a full collection every "
-        "minute; the slope is that of the last two thirds. The latencies are those of all these minutes, full collections included.",
-        with_broker(lambda bench, plan, part, watch: soak.measure(bench, plan.soak, part, watch)),
-    ),
 }  # fmt: skip
 
 
@@ -199,13 +190,13 @@ def arguments() -> argparse.Namespace:
 
 
 def only(plan: Plan, systems: list[str] | None) -> Plan:
-    """The plan with these systems alone, also those that only the long plan has."""
+    """The plan with these systems alone."""
     if systems is None:
         return plan
-    known = [tuple(dict.fromkeys((*of.systems, *more.systems))) for of, more in ((plan.latency, FULL.latency), (plan.drain, FULL.drain))]
-    if unknown := set(systems) - {name for names in known for name in names}:
-        raise SystemExit(f"--systems: unknown: {', '.join(sorted(unknown))}; known: {', '.join(dict.fromkeys(known[0] + known[1]))}")
-    kept = [tuple(name for name in names if name in systems) for names in known]
+    unknown = set(systems) - {*plan.latency.systems, *plan.drain.systems}
+    if unknown:
+        raise SystemExit(f"--systems: not in this plan: {', '.join(sorted(unknown))}")
+    kept = [tuple(name for name in names if name in systems) for names in (plan.latency.systems, plan.drain.systems)]
     return replace(plan, latency=replace(plan.latency, systems=kept[0]), drain=replace(plan.drain, systems=kept[1]))
 
 

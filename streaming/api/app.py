@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from streaming import __version__, secrets
 from streaming.api import openapi, routes, routes_open_inference
-from streaming.api.fast_path import Lane
+from streaming.api.fast_path import FastPath
 from streaming.api.gate import Gate, caller
 from streaming.api.metrics import Metrics
 from streaming.api.replies import Refusal, reply
@@ -76,7 +76,7 @@ def create_app(
     )
     bounded = None if store is None else BoundedLookup(store)
     predict = routes.predictor(models, settings, metrics)
-    app.add_middleware(Lane, predict=predict)
+    app.add_middleware(FastPath, predict=predict)
     app.add_middleware(Gate, settings=settings, metrics=metrics, tokens=tokens)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _http_error)

@@ -18,7 +18,7 @@ _HEAD: Final = "/v1/models/"
 _TAIL: Final = ":predict"
 
 
-class Lane:
+class FastPath:
     """The ASGI application between the gate and the framework."""
 
     def __init__(self, app: ASGIApp, *, predict: Predict) -> None:

@@ -77,7 +77,7 @@ class Served:
         return cls(name, version, scorer, inputs, categories, outcome or name, entity, dict(example or {}), sha256)
 
 
-class Source(Protocol):
+class ModelSource(Protocol):
     """Where the versions of one model come from."""
 
     def mark(self) -> str:
@@ -100,7 +100,7 @@ class Refreshed:
 class Models:
     """The versions in force, by name. A lookup is one dictionary access; a swap is one assignment: no request sees a half."""
 
-    def __init__(self, sources: Mapping[str, Source]) -> None:
+    def __init__(self, sources: Mapping[str, ModelSource]) -> None:
         """Load each model once. StreamingError when one cannot be loaded: a service without its model must not start."""
         self._sources = dict(sources)
         self._locks = {name: threading.Lock() for name in sources}

@@ -32,7 +32,7 @@ _ROW_BITS: Final = (1 << 33) - 1
 
 
 @dataclass(frozen=True)
-class Source:
+class BatchInput:
     """What to read. `start` and `end` bound a range of the topic: earliest, latest or an ISO 8601 time."""
 
     format: Format
@@ -56,7 +56,7 @@ class Chunk:
     end: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-def chunks(source: Source, config: Config, spark: SparkSession) -> list[Chunk]:
+def chunks(source: BatchInput, config: Config, spark: SparkSession) -> list[Chunk]:
     """Cut the input into chunks. ConfigError when there is nothing to read, or a bound of the range cannot be understood."""
     if source.format == "kafka":
         return _ranges(*_bounds(source, config, spark))
@@ -65,7 +65,7 @@ def chunks(source: Source, config: Config, spark: SparkSession) -> list[Chunk]:
     return _files(_sizes(source.uri, spark))
 
 
-def decoded(chunk: Chunk, source: Source, config: Config, schema: StructType, spark: SparkSession) -> DataFrame:
+def decoded(chunk: Chunk, source: BatchInput, config: Config, schema: StructType, spark: SparkSession) -> DataFrame:
     """The rows of a chunk as decoded events, see :func:`streaming.records.events.decode`."""
     if source.format == "kafka":
         return events.decode(_records(chunk, config, spark), config.events, schema)
@@ -151,7 +151,7 @@ def _version(uri: str, spark: SparkSession) -> int:
     return int(newest["version"]) if newest is not None else 0
 
 
-def _bounds(source: Source, config: Config, spark: SparkSession) -> tuple[str, dict[int, int], dict[int, int]]:
+def _bounds(source: BatchInput, config: Config, spark: SparkSession) -> tuple[str, dict[int, int], dict[int, int]]:
     """The topic, and its first and last offsets (not included) in the range, by partition."""
     topic = config.events.topic
     start, end = (

@@ -20,7 +20,7 @@ from pyspark.sql.types import StructType
 
 from streaming import adapters
 from streaming.batch import inputs
-from streaming.batch.inputs import Chunk, Source
+from streaming.batch.inputs import BatchInput, Chunk
 from streaming.config.load import Config
 from streaming.errors import ConfigError, StateError
 from streaming.lanes.score import judged
@@ -85,7 +85,7 @@ def _raw(frame: DataFrame, schema: StructType, name: str) -> Column:
 
 def run(
     config: Config,
-    source: Source,
+    source: BatchInput,
     output: str,
     spark: SparkSession,
     *,
@@ -161,7 +161,7 @@ def _write(rows: DataFrame, i: int, uri: str, output_format: OutputFormat) -> di
     return {name: int(seen.get[name]) for name in names}
 
 
-def _plan(partial: HadoopFolder, config: Config, source: Source, output_format: str, *, overwrite: bool) -> list[Chunk]:
+def _plan(partial: HadoopFolder, config: Config, source: BatchInput, output_format: str, *, overwrite: bool) -> list[Chunk]:
     """The chunks of this run: those of the unfinished run that is there, or new ones."""
     model = {"name": config.model.name, "version": config.model.version, "uri": config.model.uri, "sha256": config.model.sha256}
     asked = {"source": source.described(), "model": model, "schema": config.events.ddl, "format": output_format}

@@ -36,12 +36,12 @@ def batch(config: Path, uri: str, output: str, kind: str | None, output_format: 
     from rich.progress import Progress
 
     from streaming.batch import run
-    from streaming.batch.inputs import Format, Source
+    from streaming.batch.inputs import BatchInput, Format
     from streaming.runtime import session
 
     loaded = cfg.load(config)
     chosen = "kafka" if uri == "kafka" else kind or _format(uri)
-    source = Source(cast(Format, chosen), "" if uri == "kafka" else uri, start, end)
+    source = BatchInput(cast(Format, chosen), "" if uri == "kafka" else uri, start, end)
     delta = "delta" in (chosen, output_format)
     with session.running(loaded, delta=delta) as spark, Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("scoring", total=None)

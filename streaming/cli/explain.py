@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from streaming.proof.lineage.explain import Compared, Explanation
-    from streaming.proof.lineage.topics import Answer
+    from streaming.proof.lineage.topics import GivenAnswer
 
 
 @click.command(name="explain-prediction")
@@ -84,7 +84,7 @@ def _cells(each: Compared) -> tuple[str, ...]:
     )
 
 
-def _words(answer: Answer) -> str:
+def _words(answer: GivenAnswer) -> str:
     if answer.reason is not None:
         return f"rejected: {answer.reason}: {answer.error}"
     probability = "" if answer.probability is None else f" {[*answer.probability]}"

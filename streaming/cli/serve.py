@@ -50,7 +50,7 @@ def check(config: Path, lanes: str | None) -> None:
     loaded = cfg.load(config)
     click.echo(f"✓ config: {config} is valid")
 
-    def show(outcome: preflight.Outcome) -> None:
+    def show(outcome: preflight.CheckOutcome) -> None:
         click.echo(secrets.redact(f"{'✓' if outcome.ok else '✗'} {outcome.name}: {outcome.detail}"))
 
     with session.running(loaded) as spark:

@@ -15,7 +15,20 @@ from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from streaming.config.monitoring import Monitor
-from streaming.config.sections import Api, Events, Job, Kafka, Labels, Learn, Learner, Predictions, SavedModel, Score, Spark, Train
+from streaming.config.sections import (
+    Api,
+    Events,
+    JobSection,
+    Kafka,
+    Labels,
+    Learn,
+    LearnerSection,
+    Predictions,
+    SavedModel,
+    Score,
+    Spark,
+    Train,
+)
 from streaming.config.stores import KINDS, StoreSection
 from streaming.config.values import Name, Section, interpolate
 from streaming.errors import ConfigError
@@ -32,13 +45,13 @@ class Config(Section):
     predictions: Predictions
     store: StoreSection
     state: str
-    learners: tuple[Learner, ...] = ()
+    learners: tuple[LearnerSection, ...] = ()
     labels: Labels | None = None
     learn: Learn = Learn()
     train: Train | None = None
     api: Api = Api()
     monitor: Monitor | None = None
-    job: Job = Job()
+    job: JobSection = JobSection()
     spark: Spark = Spark()
 
     @model_validator(mode="after")

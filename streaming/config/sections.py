@@ -103,7 +103,7 @@ class Train(Section):
     seed: int = 42
 
 
-class Learner(Section):
+class LearnerSection(Section):
     """A model that keeps learning from labels while it scores."""
 
     name: LearnerName
@@ -152,7 +152,7 @@ class Learn(Section):
     max_records_per_trigger: int = Field(default=100_000, ge=1)
 
 
-class Job(Section):
+class JobSection(Section):
     """How the long-running job treats its lanes, and where it says how they are."""
 
     #: A lane that dies: restart it, or leave it down when restarting cannot help, while the others go on; or end the job, so that a

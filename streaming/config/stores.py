@@ -16,7 +16,7 @@ class _StoreSection(Section):
     max_predictions_per_trigger: int = Field(default=200_000, ge=1)
 
 
-class SqliteStore(_StoreSection):
+class SqliteSection(_StoreSection):
     """A SQLite file beside the driver: one machine, no server."""
 
     kind: Literal["sqlite"]
@@ -24,7 +24,7 @@ class SqliteStore(_StoreSection):
     table: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")] = "predictions"
 
 
-class PostgresStore(_StoreSection):
+class PostgresSection(_StoreSection):
     """A PostgreSQL table."""
 
     kind: Literal["postgres"]
@@ -34,7 +34,7 @@ class PostgresStore(_StoreSection):
     table: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}$")] = "predictions"
 
 
-class RedisStore(_StoreSection):
+class RedisSection(_StoreSection):
     """Redis hashes: one key per entity, one field per model."""
 
     kind: Literal["redis"]
@@ -43,14 +43,19 @@ class RedisStore(_StoreSection):
     prefix: str = "prediction:"
 
 
-class DeltaStore(_StoreSection):
+class DeltaSection(_StoreSection):
     """A Delta table."""
 
     kind: Literal["delta"]
     uri: str
 
 
-StoreSection = Annotated[SqliteStore | PostgresStore | RedisStore | DeltaStore, Field(discriminator="kind")]
+StoreSection = Annotated[SqliteSection | PostgresSection | RedisSection | DeltaSection, Field(discriminator="kind")]
 
 #: What `store.kind` may say.
-KINDS: Final[dict[str, type[Section]]] = {"sqlite": SqliteStore, "postgres": PostgresStore, "redis": RedisStore, "delta": DeltaStore}
+KINDS: Final[dict[str, type[Section]]] = {
+    "sqlite": SqliteSection,
+    "postgres": PostgresSection,
+    "redis": RedisSection,
+    "delta": DeltaSection,
+}

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from streaming import config as cfg
-from streaming.config.stores import SqliteStore
+from streaming.config.stores import SqliteSection
 from streaming.demo import quality
 from streaming.demo.audience import Seen
 from streaming.demo.traffic import Sent
@@ -151,7 +151,7 @@ def _examples(stored: Mapping[str, tuple[str, float, str]]) -> Table:
 
 
 def _next(screen: Console, config: cfg.Config, stored: Mapping[str, object]) -> None:
-    assert isinstance(config.store, SqliteStore)
+    assert isinstance(config.store, SqliteSection)
     customer = min(stored, default="…")
     screen.print("\n[bold]What to type next[/bold] [dim](the commands are in .venv/bin)[/dim]")
     for command, why in (

@@ -20,7 +20,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from rich.console import Console
 
 from streaming import config as cfg
-from streaming.config.stores import SqliteStore
+from streaming.config.stores import SqliteSection
 from streaming.demo import churn, display
 from streaming.demo.audience import Seen, watch
 from streaming.demo.traffic import Sent, Topics, produce
@@ -189,7 +189,7 @@ def _agrees(config: cfg.Config, seen: Seen) -> bool:
 
 def _stored(config: cfg.Config) -> dict[str, tuple[str, float, str]]:
     """What the store holds: customer -> (event_id, prediction, probability)."""
-    assert isinstance(config.store, SqliteStore)
+    assert isinstance(config.store, SqliteSection)
     if not Path(config.store.path).exists():
         return {}
     with contextlib.closing(sqlite3.connect(f"file:{config.store.path}?mode=ro", uri=True, timeout=10)) as connection:

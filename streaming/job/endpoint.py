@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Final
 
 from streaming import secrets
-from streaming.config.sections import Job
+from streaming.config.sections import JobSection
 from streaming.config.values import is_loopback
 from streaming.errors import EnvironmentFailure
 from streaming.monitor.health import Health
@@ -50,7 +50,7 @@ def answer(path: str, health: Health, metrics: Callable[[], bytes], *, words: bo
 
 
 @contextmanager
-def listening(settings: Job, health: Health, metrics: Callable[[], bytes]) -> Iterator[int | None]:
+def listening(settings: JobSection, health: Health, metrics: Callable[[], bytes]) -> Iterator[int | None]:
     """Answer on the configured port while the block runs; gives the port, None when there is none.
 
     EnvironmentFailure when the port cannot be had, unless nobody asked for it: then a warning says so.
@@ -72,7 +72,7 @@ def listening(settings: Job, health: Health, metrics: Callable[[], bytes]) -> It
         thread.join()
 
 
-def _open(settings: Job, health: Health, metrics: Callable[[], bytes]) -> _Server | None:
+def _open(settings: JobSection, health: Health, metrics: Callable[[], bytes]) -> _Server | None:
     if settings.port is None:
         return None
     try:
@@ -91,7 +91,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 2 * MOST_CALLERS
 
-    def __init__(self, settings: Job, health: Health, metrics: Callable[[], bytes]) -> None:
+    def __init__(self, settings: JobSection, health: Health, metrics: Callable[[], bytes]) -> None:
         family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         self.address_family = family
         self.local = is_loopback(settings.host)

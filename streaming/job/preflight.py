@@ -56,7 +56,7 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckOutcome:
     """The result of one check. `detail`: what it found; when it failed, what to do, or which check has to pass first."""
 
     name: str
@@ -84,14 +84,14 @@ def _for(lanes: Collection[str]) -> list[Check]:
     return [check for check in CHECKS if check.lane is None or check.lane in lanes]
 
 
-def survey(spark: SparkSession, config: cfg.Config, *, lanes: Collection[str], source: str, show: Callable[[Outcome], None]) -> bool:
+def survey(spark: SparkSession, config: cfg.Config, *, lanes: Collection[str], source: str, show: Callable[[CheckOutcome], None]) -> bool:
     """Run every check that can be run, show each outcome as it comes; True when all are well."""
     ready = Ready(spark, config, lanes, source)
     failed: set[str] = set()
     for check in _for(lanes):
         blocked = [name for name in check.needs if name in failed]
         if blocked:
-            outcome = Outcome(check.name, False, f"not checked: first mend {' and '.join(blocked)}")
+            outcome = CheckOutcome(check.name, False, f"not checked: first mend {' and '.join(blocked)}")
         else:
             outcome = _attempt(check, ready)
         if not outcome.ok:
@@ -100,11 +100,11 @@ def survey(spark: SparkSession, config: cfg.Config, *, lanes: Collection[str], s
     return not failed
 
 
-def _attempt(check: Check, ready: Ready) -> Outcome:
+def _attempt(check: Check, ready: Ready) -> CheckOutcome:
     try:
-        return Outcome(check.name, True, check.run(ready))
+        return CheckOutcome(check.name, True, check.run(ready))
     except StreamingError as error:
-        return Outcome(check.name, False, str(error))
+        return CheckOutcome(check.name, False, str(error))
 
 
 def slots_needed(partitions: int, mode: str) -> int:

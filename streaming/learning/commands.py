@@ -32,7 +32,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Answer:
+class JobAnswer:
     """The job's word on the command `id`: the version that is now in force, or why the command was `refused`."""
 
     id: str
@@ -63,12 +63,12 @@ class Commands:
         """The last request that the job decided to carry out."""
         return self._read("accepted.json", Command)
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: JobAnswer) -> None:
         """Give the job's word. For the job alone."""
         kept = [a for a in self._answers() if a.id != answer.id][-_ANSWERS + 1 :]
         self.folder.replace("answers.json", json.dumps([asdict(a) for a in (*kept, answer)]).encode())
 
-    def answer_to(self, command: str) -> Answer | None:
+    def answer_to(self, command: str) -> JobAnswer | None:
         """The job's word on the command with this id; None while there is none."""
         return next((a for a in self._answers() if a.id == command), None)
 
@@ -77,9 +77,9 @@ class Commands:
         asked = self._read("command.json", Command)
         return asked != command and self.answer_to(command.id) is None
 
-    def _answers(self) -> list[Answer]:
+    def _answers(self) -> list[JobAnswer]:
         content = self.folder.read("answers.json")
-        return [] if content is None else [_made(Answer, entry) for entry in json.loads(content)]
+        return [] if content is None else [_made(JobAnswer, entry) for entry in json.loads(content)]
 
     def _read(self, name: str, kind: type[T]) -> T | None:
         content = self.folder.read(name)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from streaming.errors import StateError
 from streaming.learning import state_file, weights_file
-from streaming.learning.commands import Answer, Command
+from streaming.learning.commands import Command, JobAnswer
 from streaming.learning.state_log import Snapshot
 from streaming.learning.teach import Learning
 from streaming.online.weights import Weights
@@ -51,7 +51,7 @@ class Publisher:
         with self._lock:
             self._write(snapshots)
 
-    def carry_out(self) -> list[Answer]:
+    def carry_out(self) -> list[JobAnswer]:
         """Put in force what people asked for since the last call, and give the job's word. Safe beside a running batch."""
         with self._lock:
             return self._carry_out()
@@ -69,7 +69,7 @@ class Publisher:
                 learning.settle(query)
             self._settled = query
 
-    def _carry_out(self) -> list[Answer]:
+    def _carry_out(self) -> list[JobAnswer]:
         waiting = [(learning, command) for learning in self.learners if (command := learning.log.commands.waiting()) is not None]
         # Step 1. Decided: from here on every state that is published, by whomever, is what the command asks for.
         answers = [_decide(learning, command) for learning, command in waiting]
@@ -101,22 +101,22 @@ class Publisher:
         return {name: (version, w) for name, (version, w) in made.items() if version is not None and w is not None and w.finite}
 
 
-def _decide(learning: Learning, command: Command) -> Answer:
+def _decide(learning: Learning, command: Command) -> JobAnswer:
     """Accept a command, or say why not. A command that a state was already learned from is only confirmed."""
     newest = learning.newest()
     if command.id == newest.meta.command:
-        return Answer(command.id, newest.meta.version)
+        return JobAnswer(command.id, newest.meta.version)
     earlier = learning.unlearned(newest)
     if command.to is None and earlier is not None:
         command = Command(command.id, earlier.to)
     try:
         target = learning.target(command, newest)
     except StateError as error:
-        return Answer(command.id, refused=str(error))
+        return JobAnswer(command.id, refused=str(error))
     learning.log.commands.accept(command)
-    return Answer(command.id, target.meta.version)
+    return JobAnswer(command.id, target.meta.version)
 
 
-def _line(learning: Learning, answer: Answer) -> str:
+def _line(learning: Learning, answer: JobAnswer) -> str:
     outcome = f"version={answer.version or 'none'} in_force=yes" if answer.refused is None else f"refused={answer.refused!r}"
     return f"learner={learning.name} command={answer.id} {outcome}"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql.types import ArrayType, DoubleType, StringType, StructField, StructType
 
-from streaming.config.sections import Learner as Section
+from streaming.config.sections import LearnerSection
 from streaming.learning import weights_file
 from streaming.online import algorithms
 from streaming.online.base import Array, Learner, pack, unpack
@@ -31,7 +31,7 @@ _ANSWER: Final = StructType(
 _ANSWER_ARROW: Final = pa.struct([("version", pa.string()), ("prediction", pa.float64()), ("probability", pa.list_(pa.float64()))])
 
 
-def names(learners: Sequence[Section]) -> list[str]:
+def names(learners: Sequence[LearnerSection]) -> list[str]:
     """The learners that Python has to score."""
     return [learner.name for learner in learners if learner.algorithm in algorithms.OPAQUE]
 
@@ -49,7 +49,7 @@ def read(content: bytes, learner: Learner[Any, Any]) -> tuple[str, Any]:
     return version.decode(), unpack(learner.state_type, state)
 
 
-def score(events: DataFrame, learners: Sequence[Section], state: str) -> DataFrame:
+def score(events: DataFrame, learners: Sequence[LearnerSection], state: str) -> DataFrame:
     """Add a column for each learner, as :func:`streaming.learning.weights_file.score` does. `state`: the job's state folder."""
     made = {section.name: algorithms.make(section.algorithm, section.params) for section in learners}
     columns = [StructField(weights_file.column(name), _ANSWER) for name in made]

@@ -66,7 +66,7 @@ class Rejected:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class PartitionSummary:
     """What one partition adds to one learner."""
 
     #: The learner's own summary; None when the learner is frozen or no row was valid.
@@ -84,10 +84,10 @@ class Part:
 class Summaries:
     """The result of one pass: parts by learner, in partition order, and the labels that nobody learned."""
 
-    parts: Mapping[str, Sequence[Part]]
+    parts: Mapping[str, Sequence[PartitionSummary]]
     rejected: Sequence[Rejected]
 
-    def of(self, learner: str) -> Sequence[Part]:
+    def of(self, learner: str) -> Sequence[PartitionSummary]:
         """The parts of one learner."""
         return self.parts.get(learner, ())
 
@@ -108,7 +108,7 @@ def summarize(rows: DataFrame, jobs: Sequence[Job], *, partitions: int) -> Summa
     placed = rows.repartition(1) if partitions == 1 else rows.repartition(partitions, F.xxhash64(F.coalesce("event_id", F.lit(""))))
     types = {job.name: job.learner.summary_type for job in jobs}
     records = placed.mapInArrow(_over(jobs), _OUT).collect()
-    parts: dict[str, list[Part]] = {}
+    parts: dict[str, list[PartitionSummary]] = {}
     rejected: dict[tuple[Any, ...], Rejected] = {}
     for row in sorted(records, key=lambda r: r["part"]):
         if row["reason"] is not None:
@@ -118,7 +118,7 @@ def summarize(rows: DataFrame, jobs: Sequence[Job], *, partitions: int) -> Summa
         summary = None if row["summary"] is None else unpack(types[row["learner"]], bytes(row["summary"]))
         refs = np.frombuffer(row["refs"], dtype=np.int64).reshape(-1, 4)
         parts.setdefault(row["learner"], []).append(
-            Part(summary, unpack(Tally, bytes(row["tally"])), np.frombuffer(row["y"]), refs, row["width"])
+            PartitionSummary(summary, unpack(Tally, bytes(row["tally"])), np.frombuffer(row["y"]), refs, row["width"])
         )
     return Summaries(parts, list(rejected.values()))
 

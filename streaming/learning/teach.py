@@ -21,7 +21,7 @@ from streaming.learning import origin
 from streaming.learning.commands import Command
 from streaming.learning.origin import Origin
 from streaming.learning.state_log import WARM, Arrays, Ends, Meta, Snapshot, StateLog
-from streaming.learning.summaries import Part, Rejected
+from streaming.learning.summaries import PartitionSummary, Rejected
 from streaming.online import algorithms, metrics
 from streaming.online.base import Learner, from_arrays, pack, to_arrays
 from streaming.online.look_back import LookBack
@@ -187,7 +187,7 @@ def open_learners(
     return opened
 
 
-def teach(learning: Learning, n: int, before: Before, parts: Sequence[Part], *, ends: Ends | None = None) -> Learned:
+def teach(learning: Learning, n: int, before: Before, parts: Sequence[PartitionSummary], *, ends: Ends | None = None) -> Learned:
     """Make the state after batch `n` and write it; when it is there already, that one stands.
 
     `ends`: how far the batch reads. StateError when the state that stands is that of a batch that read elsewhere.
@@ -206,7 +206,7 @@ def teach(learning: Learning, n: int, before: Before, parts: Sequence[Part], *, 
     return Learned(learning.name, stands, skipped, repeated=True)
 
 
-def step(learning: Learning, n: int, before: Before, parts: Sequence[Part]) -> tuple[Snapshot, int]:
+def step(learning: Learning, n: int, before: Before, parts: Sequence[PartitionSummary]) -> tuple[Snapshot, int]:
     """The state after batch `n`, and how many labels a frozen learner let pass. Pure."""
     given = [part.summary for part in parts if part.summary is not None]
     labelled = sum(len(part.refs) for part in parts)
@@ -234,13 +234,13 @@ def step(learning: Learning, n: int, before: Before, parts: Sequence[Part]) -> t
     return Snapshot(replace(meta, metrics=past.report(learning.learner.labels)), state, extra), labelled - learned
 
 
-def _after(learning: Learning, past: LookBack, parts: Sequence[Part]) -> LookBack:
+def _after(learning: Learning, past: LookBack, parts: Sequence[PartitionSummary]) -> LookBack:
     """What is remembered after this batch."""
     tally = reduce(metrics.merge, (part.tally for part in parts), metrics.nothing())
     return past.after(learning.learner.labels, tally, np.concatenate([part.y for part in parts]) if parts else np.zeros(0))
 
 
-def _initial(learning: Learning, parts: Sequence[Part]) -> Any:
+def _initial(learning: Learning, parts: Sequence[PartitionSummary]) -> Any:
     """The state before the first row ever; its width is that of the features the parts saw."""
     widths = {part.width for part in parts if part.summary is not None}
     if len(widths) != 1:

@@ -21,7 +21,7 @@ ENOUGH: Final = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Baseline:
+class LabelBaseline:
     """Labels seen: `n`, their `total`, and the count of each class (k,), empty without classes."""
 
     n: int
@@ -29,7 +29,7 @@ class Baseline:
     shares: Array
 
     @classmethod
-    def start(cls, classes: int) -> Baseline:
+    def start(cls, classes: int) -> LabelBaseline:
         """No labels yet."""
         return cls(0, 0.0, np.zeros(classes))
 
@@ -40,10 +40,12 @@ class Baseline:
         mean = np.full(len(y), self.total / self.n if self.n else 0.0)
         return loss(labels, y, Scored(mean, probability))
 
-    def learn(self, y: Array) -> Baseline:
+    def learn(self, y: Array) -> LabelBaseline:
         """The baseline after labels `y`."""
         counts = np.bincount(y.astype(int), minlength=len(self.shares)) if len(self.shares) else self.shares
-        return Baseline(self.n + len(y), self.total + float(y.sum()), np.asarray(self.shares + counts) if len(self.shares) else self.shares)
+        return LabelBaseline(
+            self.n + len(y), self.total + float(y.sum()), np.asarray(self.shares + counts) if len(self.shares) else self.shares
+        )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streaming.online import metrics
 from streaming.online.base import Array, Labels, from_arrays, to_arrays
-from streaming.online.divergence import Baseline, Batch, Verdict, Watch
+from streaming.online.divergence import Batch, LabelBaseline, Verdict, Watch
 from streaming.online.metrics import Counted, Tally, Window
 from streaming.online.weights import Weights
 
@@ -25,13 +25,13 @@ class LookBack:
     """Three memories of one learner: `window` (metrics), `baseline` (the dullest predictor) and `watch` (their comparison)."""
 
     window: Window
-    baseline: Baseline
+    baseline: LabelBaseline
     watch: Watch
 
     @classmethod
     def start(cls, rows: int, classes: int) -> LookBack:
         """Nothing seen yet; `rows` is how far back it looks."""
-        return cls(Window(rows), Baseline.start(classes), Watch(window=rows))
+        return cls(Window(rows), LabelBaseline.start(classes), Watch(window=rows))
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], rows: int, classes: int) -> LookBack:

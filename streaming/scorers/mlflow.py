@@ -16,7 +16,7 @@ from streaming.config.sections import SavedModel
 from streaming.errors import EnvironmentFailure, ModelError
 from streaming.scorers.base import Scorer
 from streaming.scorers.files import Package
-from streaming.scorers.sklearn_columns import Column
+from streaming.scorers.sklearn_columns import EstimatorColumn
 
 DESCRIPTION: Final = "MLmodel"
 #: MLflow's types of columns, as pandas has them.
@@ -25,7 +25,7 @@ _PANDAS: Final = {"double": "float64", "float": "float32", "long": "int64", "int
 _FLAVOURS: Final = ("spark", "onnx", "sklearn", "python_function")
 
 
-def flavour(uri: str, described: bytes) -> tuple[str, Mapping[str, Any], list[Column], dict[str, str]]:
+def flavour(uri: str, described: bytes) -> tuple[str, Mapping[str, Any], list[EstimatorColumn], dict[str, str]]:
     """From the text of an MLmodel file: the flavour to open, its settings, and the columns and pandas types of its signature.
 
     A model without a signature, or with one of tensors, has no columns. ModelError when the file cannot be read or no
@@ -48,7 +48,7 @@ def flavour(uri: str, described: bytes) -> tuple[str, Mapping[str, Any], list[Co
             return chosen, found[chosen], [], {}
         if kind not in _PANDAS or not name:
             raise ModelError(f"{where}: signature: column {name!r} is {kind}; a model on a stream reads {', '.join(_PANDAS)}")
-        columns.append(Column(name, "text" if kind == "string" else "number", None if kind == "string" else np.nan))
+        columns.append(EstimatorColumn(name, "text" if kind == "string" else "number", None if kind == "string" else np.nan))
         types[name] = _PANDAS[kind]
     return chosen, found[chosen], columns, types
 
@@ -79,7 +79,9 @@ def open_mlflow(package: Package, *, trust: bool = False, allow: Sequence[str] =
     raise ModelError(f"{package.uri}: a Spark ML pipeline, which only the job can score; expected a model that scores without Spark")
 
 
-def _open_python(found: Package, settings: Mapping[str, Any], columns: list[Column], types: dict[str, str], *, trust: bool) -> Scorer:
+def _open_python(
+    found: Package, settings: Mapping[str, Any], columns: list[EstimatorColumn], types: dict[str, str], *, trust: bool
+) -> Scorer:
     from streaming.scorers.sklearn import SklearnScorer
 
     loader = settings.get("loader_module", "unknown")

@@ -20,7 +20,7 @@ from streaming.errors import ModelError
 from streaming.scorers import sklearn_columns as described
 from streaming.scorers.base import ColumnKind, Columns, Scores
 from streaming.scorers.files import Package
-from streaming.scorers.sklearn_columns import Column
+from streaming.scorers.sklearn_columns import EstimatorColumn
 
 #: BLAS adds up in another order in the last few rows of a matrix; with whole blocks of rows each row gets the same bits,
 #: alone or among others.
@@ -35,7 +35,7 @@ class SklearnScorer:
     uri: str
     estimator: Any = field(repr=False)
     #: What it reads. Without column names: one vector `features`.
-    columns: tuple[Column, ...]
+    columns: tuple[EstimatorColumn, ...]
     #: Length of `features`; 0 when the model reads named columns.
     size: int
     #: What a single odd value does to a good row: (column, oddity) -> True when the model refuses it.
@@ -190,7 +190,9 @@ def open_scorer(package: Package, section: SavedModel) -> SklearnScorer:
     return open_sklearn(package.verified(section.sha256), trust=section.trust, allow=section.allow_classes)
 
 
-def open_sklearn(package: Package, *, trust: bool = False, allow: Sequence[str] = (), signature: Sequence[Column] = ()) -> SklearnScorer:
+def open_sklearn(
+    package: Package, *, trust: bool = False, allow: Sequence[str] = (), signature: Sequence[EstimatorColumn] = ()
+) -> SklearnScorer:
     """The estimator of a checked package, ready to score. ModelError when it may not be opened or is no fitted estimator.
 
     `.skops`: only types that skops trusts, and those that `allow` names in full. `.pkl`, `.pickle`, `.joblib`: only
@@ -237,7 +239,7 @@ def _loaded(uri: str, load: Callable[[], Any]) -> Any:
         raise ModelError(f"{uri}: cannot be opened: {type(broken).__name__}: {broken}; save the model again") from broken
 
 
-def _scorer(uri: str, estimator: Any, signature: Sequence[Column]) -> SklearnScorer:
+def _scorer(uri: str, estimator: Any, signature: Sequence[EstimatorColumn]) -> SklearnScorer:
     if not hasattr(estimator, "predict"):
         raise ModelError(f"{uri}: a {type(estimator).__name__} cannot predict; expected a fitted estimator or a Pipeline that ends in one")
     try:

@@ -28,7 +28,7 @@ _NEVER_SEEN: Final = "\x00 never seen \x00"
 
 
 @dataclass(frozen=True)
-class Column:
+class EstimatorColumn:
     """One column that the estimator reads."""
 
     name: str
@@ -39,7 +39,7 @@ class Column:
     known: frozenset[str] | None = None
 
 
-def columns_of(estimator: Any, signature: Sequence[Column] = ()) -> tuple[Column, ...]:
+def columns_of(estimator: Any, signature: Sequence[EstimatorColumn] = ()) -> tuple[EstimatorColumn, ...]:
     """The fitted columns, in order; without names, those of the signature; else none: the estimator was fitted on a matrix.
 
     A column is a number unless the estimator shows that it holds text, or the signature says so.
@@ -48,14 +48,14 @@ def columns_of(estimator: Any, signature: Sequence[Column] = ()) -> tuple[Column
     if names is None:
         return tuple(signature)
     otherwise = {column.name: column for column in signature}
-    found: dict[int, Column] = {}
+    found: dict[int, EstimatorColumn] = {}
     for index, reader, categories in _readers(estimator, list(range(len(names)))):
         column = _column(str(names[index]), reader, categories)
         # What comes first says what stands for null; what says which texts it knows may come later.
         first = found.setdefault(index, column)
         if first.known is None and column.known is not None:
             found[index] = replace(first, known=column.known)
-    return tuple(found.get(index) or otherwise.get(str(name)) or Column(str(name), "number") for index, name in enumerate(names))
+    return tuple(found.get(index) or otherwise.get(str(name)) or EstimatorColumn(str(name), "number") for index, name in enumerate(names))
 
 
 def _readers(estimator: Any, indexes: list[int]) -> Iterator[tuple[int, Any, Any]]:
@@ -87,22 +87,22 @@ def _is_vectorizer(estimator: Any) -> bool:
     return hasattr(estimator, "build_analyzer")
 
 
-def _column(name: str, reader: Any, categories: Any) -> Column:
+def _column(name: str, reader: Any, categories: Any) -> EstimatorColumn:
     if categories is not None:
         if np.asarray(categories).dtype.kind not in "OUST":
-            return Column(name, "number")
+            return EstimatorColumn(name, "number")
         texts = frozenset(value for value in categories if isinstance(value, str))
         if not texts:
-            return Column(name, "number")
-        return Column(name, "text", None if any(value is None for value in categories) else math.nan, texts)
+            return EstimatorColumn(name, "number")
+        return EstimatorColumn(name, "text", None if any(value is None for value in categories) else math.nan, texts)
     if _is_vectorizer(reader):
-        return Column(name, "text", None)
+        return EstimatorColumn(name, "text", None)
     if np.asarray(reader.statistics_).dtype.kind in "OUST":
-        return Column(name, "text", None if reader.missing_values is None else math.nan)
-    return Column(name, "number")
+        return EstimatorColumn(name, "text", None if reader.missing_values is None else math.nan)
+    return EstimatorColumn(name, "number")
 
 
-def frame(uri: str, wanted: Sequence[Column], columns: Columns) -> pd.DataFrame:
+def frame(uri: str, wanted: Sequence[EstimatorColumn], columns: Columns) -> pd.DataFrame:
     """The columns as the DataFrame that the estimator was fitted on. ModelError when one is missing or of another kind."""
     made: dict[str, Any] = {}
     for column in wanted:
@@ -123,7 +123,7 @@ def take(table: Any, rows: NDArray[Any]) -> Any:
     return table.iloc[rows] if isinstance(table, pd.DataFrame) else table[rows]
 
 
-def oddities(columns: Sequence[Column], table: pd.DataFrame) -> list[tuple[tuple[str, str], NDArray[np.bool_]]]:
+def oddities(columns: Sequence[EstimatorColumn], table: pd.DataFrame) -> list[tuple[tuple[str, str], NDArray[np.bool_]]]:
     """Where each column has null, infinite, huge or unseen values."""
     found = []
     for column in columns:
@@ -146,7 +146,7 @@ def number_oddities(values: NDArray[Any]) -> list[tuple[str, NDArray[np.bool_]]]
     return [("null", np.isnan(rows).any(axis=1)), ("infinite", np.isinf(rows).any(axis=1)), ("huge", huge.any(axis=1))]
 
 
-def example(columns: Sequence[Column]) -> pd.DataFrame:
+def example(columns: Sequence[EstimatorColumn]) -> pd.DataFrame:
     """One row that most models take."""
     values: dict[str, NDArray[Any]] = {
         c.name: np.array([0.0 if c.kind == "number" else min(c.known or {""})], dtype=_dtype(c)) for c in columns
@@ -154,12 +154,12 @@ def example(columns: Sequence[Column]) -> pd.DataFrame:
     return pd.DataFrame(values)
 
 
-def spoiled(columns: Sequence[Column], row: pd.DataFrame, name: str, oddity: str) -> pd.DataFrame:
+def spoiled(columns: Sequence[EstimatorColumn], row: pd.DataFrame, name: str, oddity: str) -> pd.DataFrame:
     """The row with an odd value in the column `name`."""
     column = next(c for c in columns if c.name == name)
     value = column.null if column.kind == "text" and oddity == "null" else ODD_NUMBERS.get(oddity, _NEVER_SEEN)
     return row.assign(**{name: np.array([value], dtype=_dtype(column))})
 
 
-def _dtype(column: Column) -> type:
+def _dtype(column: EstimatorColumn) -> type:
     return object if column.kind == "text" else np.float64

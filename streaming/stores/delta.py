@@ -18,7 +18,7 @@ from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from streaming.config.stores import DeltaStore as Section
+from streaming.config.stores import DeltaSection
 from streaming.errors import StoreError, StoreUnavailable
 from streaming.records.predictions import NEWEST, STORED
 from streaming.secrets import redact
@@ -34,7 +34,7 @@ _PROPERTIES: Final = {
 _VACUUM_EVERY: Final = 100
 
 
-def open(section: Section, spark: SparkSession) -> DeltaStore:
+def open(section: DeltaSection, spark: SparkSession) -> DeltaStore:
     """The store that the configuration names. Touches nothing yet."""
     return DeltaStore(uri=section.uri, spark=spark)
 

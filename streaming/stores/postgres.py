@@ -26,7 +26,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import tuple_row
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming.config.stores import PostgresStore as Section
+from streaming.config.stores import PostgresSection
 from streaming.errors import StoreError, StoreUnavailable
 from streaming.records.predictions import NEWEST, STORED
 from streaming.secrets import redact
@@ -60,7 +60,7 @@ _CONNECT_S: Final = 10
 _TRANSIENT: Final = ("08", "40", "53", "55", "57", "58", "25006")
 
 
-def open(section: Section, spark: SparkSession) -> PostgresStore:
+def open(section: PostgresSection, spark: SparkSession) -> PostgresStore:
     """The store that the configuration names. Does not connect yet."""
     return PostgresStore(dsn=section.dsn.get_secret_value(), table=section.table)
 

@@ -25,7 +25,7 @@ import pyarrow as pa
 import redis
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming.config.stores import RedisStore as Section
+from streaming.config.stores import RedisSection
 from streaming.errors import StoreError, StoreUnavailable
 from streaming.records.predictions import STORED
 from streaming.secrets import redact
@@ -56,7 +56,7 @@ _TRANSIENT: Final = ("OOM", "BUSY", "LOADING", "READONLY", "MASTERDOWN", "MISCON
 _SECONDS: Final = 30
 
 
-def open(section: Section, spark: SparkSession) -> RedisStore:
+def open(section: RedisSection, spark: SparkSession) -> RedisStore:
     """The store that the configuration names. Does not connect yet."""
     return RedisStore(url=section.url.get_secret_value(), prefix=section.prefix)
 

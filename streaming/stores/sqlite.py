@@ -19,7 +19,7 @@ from typing import Any, Final
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming.config.stores import SqliteStore as Section
+from streaming.config.stores import SqliteSection
 from streaming.errors import StoreError, StoreUnavailable
 from streaming.records.predictions import NEWEST, STORED
 from streaming.stores.base import LOOK_UP_S, doubles_of, doubles_text, iso_column, mismatches, storable, time_of
@@ -38,7 +38,7 @@ _BUSY_S: Final = 30.0
 _TRANSIENT: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
 
 
-def open(section: Section, spark: SparkSession) -> SqliteStore:
+def open(section: SqliteSection, spark: SparkSession) -> SqliteStore:
     """The store that the configuration names. Touches nothing yet."""
     return SqliteStore(path=section.path, table=section.table)
 

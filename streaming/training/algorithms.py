@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from pyspark.errors import IllegalArgumentException
 from pyspark.ml import Estimator, classification, clustering, regression
 
 from streaming.errors import ConfigError
+from streaming.models.spark.metadata import Task
 
 Stage = TypeVar("Stage")
-Task = Literal["classification", "regression", "clustering"]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import yaml
 from streaming import config as cfg
 from streaming.api import server, sources
 from streaming.config.sections import Api
-from streaming.config.stores import DeltaStore, SqliteStore
+from streaming.config.stores import DeltaSection, SqliteSection
 from streaming.errors import EnvironmentFailure, ModelError
 
 
@@ -90,10 +90,10 @@ def test_a_missing_package_names_the_extra() -> None:
 
 
 def test_a_delta_store_is_answered_in_words(tmp_path: Path) -> None:
-    store, words = server.lookup(DeltaStore(kind="delta", uri="x"))
+    store, words = server.lookup(DeltaSection(kind="delta", uri="x"))
     assert store is None
     assert "streaming get CONFIG KEY" in words
-    found, _ = server.lookup(SqliteStore(kind="sqlite", path=str(tmp_path / "x.db")))
+    found, _ = server.lookup(SqliteSection(kind="sqlite", path=str(tmp_path / "x.db")))
     assert found is not None
 
 

@@ -181,7 +181,7 @@ def test_what_is_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tree: 
     from streaming.runtime import session
     from tests.support.job import write_config
 
-    then = traces.Answer("churn", "3", 1.0, [0.25, 0.75], key="c1", times=2)
+    then = traces.GivenAnswer("churn", "3", 1.0, [0.25, 0.75], key="c1", times=2)
     about = Provenance("churn", "3", "models/3", "ab", "ab", None, {"seed": 42}, "the files are those that were recorded")
     same = explain.Compared(then, replace(then, times=1), 0.0, "equal, bit for bit")
     found = explain.Explanation("t:0:1", datetime(2026, 1, 1, tzinfo=UTC).isoformat(), '{"id": "c1"}', [same], [], "holds nothing", about)

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from streaming import config as cfg
 from streaming.batch import run as batch
-from streaming.batch.inputs import Source
+from streaming.batch.inputs import BatchInput
 from tests.support import events
 from tests.support.job import outcome, running, send, write_config
 
@@ -62,7 +62,7 @@ def test_an_onnx_model_in_the_lane_and_in_a_batch(tree: dict[str, Any], onnx_mod
     assert len(streamed) == N
     lines = tmp_path / "events.jsonl"
     lines.write_bytes(b"".join(value + b"\n" for _, value in sent))
-    batch.run(cfg.parse(tree), Source("json", str(lines)), str(tmp_path / "out"), spark)
+    batch.run(cfg.parse(tree), BatchInput("json", str(lines)), str(tmp_path / "out"), spark)
     rows = spark.read.parquet(str(tmp_path / "out")).where("outcome = 'predicted'").collect()
     assert {str(row["event_id"]) for row in rows} == {f"events.jsonl:0:{i}" for i in range(N)}
     assert sorted(row["probability"] for row in rows) == sorted(streamed.values())

@@ -139,7 +139,7 @@ def test_too_few_slots_are_refused_with_the_number_that_is_needed(spark: SparkSe
 
 def test_check_shows_every_outcome(spark: SparkSession, tree: Tree, tmp_path: Path) -> None:
     no_such_column(tree, tmp_path)
-    shown: list[preflight.Outcome] = []
+    shown: list[preflight.CheckOutcome] = []
     well = preflight.survey(spark, cfg.parse(tree), lanes=("score", "store"), source="job.yaml", show=shown.append)
     assert not well
     assert {outcome.name: outcome.ok for outcome in shown} == {

@@ -20,7 +20,7 @@ from pyspark.sql import Row, SparkSession
 from streaming import config as cfg
 from streaming.batch import inputs
 from streaming.batch import run as batch
-from streaming.batch.inputs import Source
+from streaming.batch.inputs import BatchInput
 from streaming.config.sections import Kafka
 from streaming.errors import ConfigError, StateError
 
@@ -102,7 +102,7 @@ def test_every_format_gives_the_same_answers(spark: SparkSession, config: cfg.Co
         rows[7] |= {"calls": "many"}
     # The stages themselves, bit for bit; what a fold may differ by is the next test's.
     staged = config.model_copy(update={"model": config.model.model_copy(update={"fold": "never"})})
-    report = batch.run(staged, Source(kind, str(write(tmp_path, kind, rows))), str(tmp_path / "out"), spark)
+    report = batch.run(staged, BatchInput(kind, str(write(tmp_path, kind, rows))), str(tmp_path / "out"), spark)
     found = read(spark, tmp_path / "out")
     reasons = Counter(r["rejected"]["reason"] for r in found if r["outcome"] == "rejected")
     assert reasons == REASONS | ({"wrong_type": 1} if kind != "parquet" else {})
@@ -130,7 +130,7 @@ def test_a_folded_model_gives_a_batch_the_labels_of_its_stages_and_their_probabi
     said = []
     for fold in ("auto", "never"):
         changed = config.model_copy(update={"model": config.model.model_copy(update={"fold": fold})})
-        batch.run(changed, Source("parquet", path), str(tmp_path / fold), spark)
+        batch.run(changed, BatchInput("parquet", path), str(tmp_path / fold), spark)
         said.append(answers(read(spark, tmp_path / fold)))
     folded, staged = said
     assert {key: label for key, (label, _) in folded.items()} == {key: label for key, (label, _) in staged.items()}
@@ -143,7 +143,7 @@ def test_a_csv_line_that_does_not_fit_the_header_is_rejected_as_it_came(spark: S
     with path.open("a") as out:
         out.write("c9,2026-01-01T00:00:00Z,plus\n")
         out.write("c10,2026-01-01T00:00:00Z,plus,1.0,2,and more\n")
-    batch.run(config, Source("csv", str(path)), str(tmp_path / "out"), spark)
+    batch.run(config, BatchInput("csv", str(path)), str(tmp_path / "out"), spark)
     rejected = {r["rejected"]["value"]: r["rejected"]["reason"] for r in read(spark, tmp_path / "out") if r["outcome"] == "rejected"}
     assert rejected == {
         "c9,2026-01-01T00:00:00Z,plus": "malformed_csv",
@@ -153,7 +153,7 @@ def test_a_csv_line_that_does_not_fit_the_header_is_rejected_as_it_came(spark: S
 
 def test_a_delta_table_in_and_out(spark: SparkSession, config: cfg.Config, tmp_path: Path) -> None:
     spark.createDataFrame([event(i) for i in range(N)], SCHEMA).write.format("delta").save(str(tmp_path / "in"))
-    batch.run(config, Source("delta", str(tmp_path / "in")), str(tmp_path / "out"), spark, output_format="delta")
+    batch.run(config, BatchInput("delta", str(tmp_path / "in")), str(tmp_path / "out"), spark, output_format="delta")
     found = spark.read.format("delta").load(str(tmp_path / "out")).collect()
     assert sorted(answers(found)) == sorted(f"c{i}" for i in range(N))
 
@@ -166,7 +166,7 @@ def test_an_interrupted_run_goes_on_with_what_is_missing(
     for part in range(3):
         pq.write_table(pa.Table.from_pylist([event(i) for i in range(part * 20, part * 20 + 20)]), folder / f"{part}.parquet")
     monkeypatch.setattr(inputs, "CHUNK_BYTES", 1)
-    source, out = Source("parquet", str(folder)), tmp_path / "out"
+    source, out = BatchInput("parquet", str(folder)), tmp_path / "out"
     whole, written = batch._write, []
 
     def dies_at_the_second(*given: Any) -> Any:
@@ -189,7 +189,7 @@ def test_an_interrupted_run_goes_on_with_what_is_missing(
 
 
 def test_what_is_there_is_kept_unless_told_otherwise(spark: SparkSession, config: cfg.Config, tmp_path: Path) -> None:
-    source, out = Source("json", str(write(tmp_path, "json", [event(i) for i in range(3)]))), str(tmp_path / "out")
+    source, out = BatchInput("json", str(write(tmp_path, "json", [event(i) for i in range(3)]))), str(tmp_path / "out")
     batch.run(config, source, out, spark)
     with pytest.raises(ConfigError, match="is there already"):
         batch.run(config, source, out, spark)
@@ -199,11 +199,11 @@ def test_what_is_there_is_kept_unless_told_otherwise(spark: SparkSession, config
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        (Source("parquet", "/nowhere/at/all"), "no such file"),
-        (Source("kafka", start="soon"), "--from: got 'soon'"),
+        (BatchInput("parquet", "/nowhere/at/all"), "no such file"),
+        (BatchInput("kafka", start="soon"), "--from: got 'soon'"),
     ],
 )
-def test_an_input_that_cannot_be_read(spark: SparkSession, config: cfg.Config, tmp_path: Path, source: Source, words: str) -> None:
+def test_an_input_that_cannot_be_read(spark: SparkSession, config: cfg.Config, tmp_path: Path, source: BatchInput, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         batch.run(config, source, str(tmp_path / "out"), spark)
 
@@ -212,7 +212,7 @@ def test_a_table_without_the_key(spark: SparkSession, config: cfg.Config, tmp_pa
     path = tmp_path / "in.parquet"
     pq.write_table(pa.table({"at": ["2026-01-01"], "plan": ["plus"]}), path)
     with pytest.raises(ConfigError, match="no column id"):
-        batch.run(config, Source("parquet", str(path)), str(tmp_path / "out"), spark)
+        batch.run(config, BatchInput("parquet", str(path)), str(tmp_path / "out"), spark)
 
 
 def test_a_range_of_the_topic(spark: SparkSession, config: cfg.Config, tmp_path: Path, broker: Any, topics: Callable[..., str]) -> None:
@@ -232,8 +232,8 @@ def test_a_range_of_the_topic(spark: SparkSession, config: cfg.Config, tmp_path:
     producer.close()
     changed = {"kafka": Kafka(bootstrap_servers=broker.bootstrap_servers), "events": config.events.model_copy(update={"topic": topic})}
     live = config.model_copy(update=changed)
-    report = batch.run(live, Source("kafka"), str(tmp_path / "all"), spark)
+    report = batch.run(live, BatchInput("kafka"), str(tmp_path / "all"), spark)
     assert (report.rows, report.rejected) == (N, 1)
     assert next(r for r in read(spark, tmp_path / "all") if r["outcome"] == "rejected")["event_id"] == f"{topic}:0:0"
-    batch.run(live, Source("kafka", start="2026-01-01T00:00:10Z", end="2026-01-01T00:00:20+00:00"), str(tmp_path / "some"), spark)
+    batch.run(live, BatchInput("kafka", start="2026-01-01T00:00:10Z", end="2026-01-01T00:00:20+00:00"), str(tmp_path / "some"), spark)
     assert sorted(answers(read(spark, tmp_path / "some"))) == sorted(f"c{i}" for i in range(10, 20))

@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.errors import StateError
-from streaming.learning.commands import Answer, Command
+from streaming.learning.commands import Command, JobAnswer
 from streaming.learning.state_log import Meta, Snapshot, StateLog
 from streaming.runtime.files import LocalFolder, folder
 from streaming.runtime.hadoop import HadoopFolder
@@ -64,7 +64,7 @@ def test_a_state_log_on_hadoop(fresh: HadoopFolder) -> None:
         log.get(4)
     log.commands.ask(Command("c", None))
     assert log.commands.waiting() == Command("c", None)
-    log.commands.answer(Answer("c", "3"))
+    log.commands.answer(JobAnswer("c", "3"))
     assert log.commands.waiting() is None
     assert log.batches() == [3]
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming.config.sections import Learner
+from streaming.config.sections import LearnerSection
 from streaming.learning import state_file, weights_file
 from streaming.online import algorithms
 from streaming.runtime.files import LocalFolder
 
-SECTION = Learner.model_validate({"name": "tree", "algorithm": "river", "params": {"model": "tree.HoeffdingTreeClassifier"}})
+SECTION = LearnerSection.model_validate({"name": "tree", "algorithm": "river", "params": {"model": "tree.HoeffdingTreeClassifier"}})
 ROWS = [([1.0, 2.0], "x"), ([3.0, None], "y"), (None, "z"), ([1.0], "short"), ([0.5, 0.5], None)]
 
 

@@ -15,7 +15,7 @@ from streaming.errors import ConfigError, StateError
 from streaming.learning.commands import Command
 from streaming.learning.publish import Publisher
 from streaming.learning.state_log import Snapshot
-from streaming.learning.summaries import Part
+from streaming.learning.summaries import PartitionSummary
 from streaming.learning.teach import WARM, Before, Learned, Learning, open_learners, step, teach
 from streaming.online import metrics
 from streaming.online.weights import Scored, Weights
@@ -51,7 +51,7 @@ def one(tmp_path: Path) -> Learning:
     return opened(tmp_path)
 
 
-def part(one: Learning, before: Any, seed: int, *, rows: int = 50, off: float | None = 0.1, first: int = 0) -> Part:
+def part(one: Learning, before: Any, seed: int, *, rows: int = 50, off: float | None = 0.1, first: int = 0) -> PartitionSummary:
     """What a partition adds; the answers that were served are `off` from the truth. None: none were served."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(rows, D))
@@ -61,7 +61,7 @@ def part(one: Learning, before: Any, seed: int, *, rows: int = 50, off: float | 
     places = np.arange(first, first + rows, dtype=np.int64)
     refs = np.column_stack([np.zeros_like(places), places, np.zeros_like(places), places])
     tally = metrics.nothing() if off is None else metrics.tally("number", y, Scored(y + off, None))
-    return Part(summary, tally, y if off is not None else np.zeros(0), refs, D)
+    return PartitionSummary(summary, tally, y if off is not None else np.zeros(0), refs, D)
 
 
 def publisher(one: Learning) -> Publisher:

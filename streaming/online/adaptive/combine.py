@@ -29,7 +29,7 @@ class AdaptiveState:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class PartitionState:
     """The state at the end of one partition, and how many rows that partition had."""
 
     state: AdaptiveState
@@ -40,10 +40,10 @@ class Part:
 class Parts:
     """The partitions of one batch that had rows, in order. Additive by concatenation: a state is small."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[PartitionState, ...]
 
 
-def combine(state: AdaptiveState, parts: tuple[Part, ...], gamma: float) -> AdaptiveState:
+def combine(state: AdaptiveState, parts: tuple[PartitionState, ...], gamma: float) -> AdaptiveState:
     """Partitions that ran side by side from one state, as one state.
 
     Moments are those of all rows (Chan). AdaGrad: weights are averaged by rows (Zinkevich et al. 2010), and what each
@@ -64,7 +64,7 @@ def combine(state: AdaptiveState, parts: tuple[Part, ...], gamma: float) -> Adap
     return replace(state, moments=now, w=w, curve=curve, rows=state.rows + n)
 
 
-def _multiply_posteriors(gamma: float, state: AdaptiveState, parts: tuple[Part, ...], average: Array) -> tuple[Array, Array]:
+def _multiply_posteriors(gamma: float, state: AdaptiveState, parts: tuple[PartitionState, ...], average: Array) -> tuple[Array, Array]:
     n = sum(p.n for p in parts)
     A0 = np.linalg.inv(state.curve)
     A, b = gamma**n * A0, gamma**n * (A0 @ state.w[:, :, None])

@@ -15,7 +15,7 @@ import numpy as np
 from streaming.online import moments
 from streaming.online.adaptive import losses, raw_steps
 from streaming.online.adaptive import steps as passes
-from streaming.online.adaptive.combine import AdaptiveState, Part, Parts, combine
+from streaming.online.adaptive.combine import AdaptiveState, PartitionState, Parts, combine
 from streaming.online.adaptive.losses import Family
 from streaming.online.adaptive.steps import Fit, Steps
 from streaming.online.base import Array, Labels
@@ -130,7 +130,7 @@ class Adaptive:
         if len(X) == 0:
             return Parts(())
         learn = self._learn_rows if self.mini_batch == 1 else self._learn_batches
-        return Parts((Part(learn(state, X, y), len(X)),))
+        return Parts((PartitionState(learn(state, X, y), len(X)),))
 
     def merge(self, left: Parts, right: Parts) -> Parts:
         """Left's partitions, then right's."""

@@ -21,7 +21,7 @@ from streaming.learning.state_log import WARM, Snapshot
 from streaming.models import provenance
 from streaming.models.base import Model
 from streaming.proof.lineage import topics
-from streaming.proof.lineage.topics import Answer
+from streaming.proof.lineage.topics import GivenAnswer
 from streaming.records.predictions import Place
 from streaming.records.schema import event_schema
 
@@ -33,9 +33,9 @@ TOLERANCE: Final = 1e-9
 class Compared:
     """One answer that was given, and the same asked again."""
 
-    then: Answer
+    then: GivenAnswer
     #: None when it cannot be asked again; `words` then says why.
-    now: Answer | None
+    now: GivenAnswer | None
     #: Largest difference of prediction and probability; None when there is nothing to compare, 0.0: equal bit for bit.
     difference: float | None
     words: str
@@ -87,7 +87,7 @@ def explain(config: Config, event_id: str, spark: SparkSession) -> Explanation:
     given = topics.answers(spark, config, place, stamp)
     about = provenance.of(config.model, spark)
     problems = [] if about.matches else [f"the files of the model are not those that were recorded: {about.words}"]
-    again: Answer | None = None
+    again: GivenAnswer | None = None
     try:
         again = _again(config, record, schema, spark)
     except ModelError as unfit:
@@ -110,7 +110,7 @@ def _text() -> Column:
     return F.when(F.col("value").isNull(), "null (a tombstone)").when(F.is_valid_utf8(plain), plain).otherwise(F.hex("value"))
 
 
-def _again(config: Config, record: DataFrame, schema: StructType, spark: SparkSession) -> Answer:
+def _again(config: Config, record: DataFrame, schema: StructType, spark: SparkSession) -> GivenAnswer:
     """What the lane's own function says of the record now, with the saved model alone."""
     model = cast(Model, adapters.model_of(config.model.format).load(config.model, spark))
     alone = config.model_copy(update={"learners": (), "labels": None})
@@ -118,7 +118,7 @@ def _again(config: Config, record: DataFrame, schema: StructType, spark: SparkSe
     return topics.answer(written)
 
 
-def _compared(config: Config, then: Answer, again: Answer | None, spark: SparkSession) -> Compared:
+def _compared(config: Config, then: GivenAnswer, again: GivenAnswer | None, spark: SparkSession) -> Compared:
     if then.model in {learner.name for learner in config.learners}:
         return _by_learner(config, then, spark)
     if again is None:
@@ -137,7 +137,7 @@ def _compared(config: Config, then: Answer, again: Answer | None, spark: SparkSe
     return Compared(then, again, difference, _said(difference))
 
 
-def _by_learner(config: Config, then: Answer, spark: SparkSession) -> Compared:
+def _by_learner(config: Config, then: GivenAnswer, spark: SparkSession) -> Compared:
     """The version's state from the log, asked with the features that the record carries."""
     if then.model_version is None:
         return Compared(then, then, 0.0, "the learner had learned nothing yet, and said so")
@@ -153,7 +153,7 @@ def _by_learner(config: Config, then: Answer, spark: SparkSession) -> Compared:
     # A learner without weights (River) is asked itself, as the lane asks it.
     scored = one.learner.score(one.state_of(snapshot), features) if weights is None else weights.predict(features)
     probability = None if scored.probability is None else scored.probability[0].tolist()
-    again = Answer(then.model, then.model_version, float(scored.prediction[0]), probability, key=then.key)
+    again = GivenAnswer(then.model, then.model_version, float(scored.prediction[0]), probability, key=then.key)
     difference = _difference(then, again)
     return Compared(then, again, difference, f"from the state of version {then.model_version}: {_said(difference)}")
 
@@ -172,7 +172,7 @@ def _stored(config: Config, place: Place, key: str | None, spark: SparkSession) 
     return [], "holds answers to a newer event of this entity" if rows else "holds nothing of this entity"
 
 
-def _unlike(given: Sequence[Answer], stored: Sequence[Mapping[str, Any]]) -> list[str]:
+def _unlike(given: Sequence[GivenAnswer], stored: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the store holds otherwise than the topics."""
     found = []
     for kept in map(_of_store, stored):
@@ -181,11 +181,11 @@ def _unlike(given: Sequence[Answer], stored: Sequence[Mapping[str, Any]]) -> lis
     return found
 
 
-def _of_store(row: Mapping[str, Any]) -> Answer:
-    return Answer(str(row["model"]), str(row["model_version"]), row["prediction"], row["probability"], key=str(row["key"]))
+def _of_store(row: Mapping[str, Any]) -> GivenAnswer:
+    return GivenAnswer(str(row["model"]), str(row["model_version"]), row["prediction"], row["probability"], key=str(row["key"]))
 
 
-def _difference(a: Answer, b: Answer) -> float:
+def _difference(a: GivenAnswer, b: GivenAnswer) -> float:
     """The largest difference of any number; infinite when one side has a number and the other none."""
     pairs = [(a.prediction, b.prediction)]
     mine, theirs = a.probability, b.probability
@@ -199,5 +199,5 @@ def _said(difference: float) -> str:
     return "equal, bit for bit" if difference == 0.0 else f"largest difference {difference:.2g}"
 
 
-def _fate(answer: Answer) -> str:
+def _fate(answer: GivenAnswer) -> str:
     return "predicted" if answer.reason is None else f"rejected ({answer.reason}: {answer.error})"

@@ -21,7 +21,7 @@ _CLOCKS: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
-class Answer:
+class GivenAnswer:
     """A prediction, or a rejection with its reason."""
 
     model: str
@@ -66,7 +66,7 @@ def event(spark: SparkSession, config: Config, at: Place) -> tuple[DataFrame, da
     return found, datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(stamps[0][0]))
 
 
-def answers(spark: SparkSession, config: Config, at: Place, since: datetime) -> list[Answer]:
+def answers(spark: SparkSession, config: Config, at: Place, since: datetime) -> list[GivenAnswer]:
     """The answers on the predictions, shadow and rejected topics from `since` on, one for each model.
 
     StateError when two answers of one model and version differ: an event has one.
@@ -74,7 +74,7 @@ def answers(spark: SparkSession, config: Config, at: Place, since: datetime) -> 
     topics = [topic for role, topic in config.topics().items() if role in {"predictions", "shadow"}]
     said = [answer(record) for topic in topics for record in _told(spark, config, topic, at, since)]
     refused = [answer(record) for record in _refused(spark, config, at, since)]
-    found: dict[tuple[str, str | None], Answer] = {}
+    found: dict[tuple[str, str | None], GivenAnswer] = {}
     for each in [*said, *refused]:
         name = (each.model, each.model_version)
         before = found.get(name, each)
@@ -87,14 +87,14 @@ def answers(spark: SparkSession, config: Config, at: Place, since: datetime) -> 
     return list(found.values())
 
 
-def answer(record: Mapping[str, Any]) -> Answer:
+def answer(record: Mapping[str, Any]) -> GivenAnswer:
     """A record of the SCORE lane, with key, value and headers, as an answer."""
     refused = rejected.parse((each["key"], each["value"]) for each in record.get("headers") or ())
     if refused is not None:
-        return Answer("", None, reason=refused.reason, error=refused.error)
+        return GivenAnswer("", None, reason=refused.reason, error=refused.error)
     given = predictions.parse_value(record["value"])
     names = ("model", "model_version", "prediction", "probability", "features", "key")
-    return Answer(**{name: given[name] for name in names})
+    return GivenAnswer(**{name: given[name] for name in names})
 
 
 def _told(spark: SparkSession, config: Config, topic: str, at: Place, since: datetime) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from streaming import adapters
 from streaming.batch import run as batches
-from streaming.batch.inputs import Source
+from streaming.batch.inputs import BatchInput
 from streaming.config.load import Config
 from streaming.config.sections import Api, SavedModel
 from streaming.convert.spark.pipeline import convert
@@ -92,7 +92,7 @@ def batch(bench: Bench) -> Scores:
     """`streaming batch` over the data file as it is."""
     golden, spark = bench.golden, bench.model.spark
     out = bench.folder / "scored"
-    source = Source(golden.format, str(golden.source))  # type: ignore[arg-type]
+    source = BatchInput(golden.format, str(golden.source))  # type: ignore[arg-type]
     batches.run(bench.config, source, str(out), spark, output_format="json")
     said = [json.loads(line) for part in sorted(out.rglob("part-*.json")) for line in part.read_text("utf-8").splitlines()]
     # A row is named by the byte at which its piece of the file began, and its number from there.

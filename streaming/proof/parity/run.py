@@ -54,7 +54,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ParityOutcome:
     """All forms, on one golden set."""
 
     rows: Sequence[Row]
@@ -86,7 +86,7 @@ def run(
     data: Path | None = None,
     n: int | None = None,
     on_form: Callable[[str], None] = lambda _: None,
-) -> Outcome:
+) -> ParityOutcome:
     """Compare the forms `names` with the pipeline, on the first `n` rows of `data` or on `n` generated ones.
 
     `on_form` hears the name of each before it is asked. Writes to topics and folders of this run's own, all gone at the
@@ -105,7 +105,7 @@ def run(
             on_form(form)
             rows.append(_row(form, asked, bench, original))
     rejected = sum(said is not None for said in original.error)
-    return Outcome(rows, len(events), rejected, events.left_out)
+    return ParityOutcome(rows, len(events), rejected, events.left_out)
 
 
 def _row(form: str, asked: Callable[[Bench], Scores], bench: Bench, original: Scores) -> Row:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.table import Table
 
-from streaming.proof.parity.run import Outcome, Row
+from streaming.proof.parity.run import ParityOutcome, Row
 
 
-def table(outcome: Outcome, *, title: str) -> Table:
+def table(outcome: ParityOutcome, *, title: str) -> Table:
     """One line for each form."""
     headings = ("", "form", "rows", "verdicts differ", "labels differ", "largest difference", "allowed", "rows that differ most", "note")
     made = Table(*headings, title=escape(title), title_justify="left")
@@ -17,7 +17,7 @@ def table(outcome: Outcome, *, title: str) -> Table:
     return made
 
 
-def summary(outcome: Outcome) -> str:
+def summary(outcome: ParityOutcome) -> str:
     """One sentence about the events, one about the forms."""
     left = f", {outcome.left_out} left out (no key, no time, or an infinite number)" if outcome.left_out else ""
     events = f"{outcome.events} events{left}; the saved pipeline itself refuses {outcome.rejected} of them"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from streaming.config.sections import Job
+from streaming.config.sections import JobSection
 from streaming.errors import EnvironmentFailure
 from streaming.job import endpoint
 from streaming.monitor.health import Health
@@ -31,7 +31,7 @@ def health(*statuses: Status) -> Health:
 
 @contextmanager
 def served(told: Health, *, host: str = "127.0.0.1") -> Iterator[int]:
-    with endpoint.listening(Job(host=host, port=0), told, lambda: b"metric 1\n") as port:
+    with endpoint.listening(JobSection(host=host, port=0), told, lambda: b"metric 1\n") as port:
         assert port is not None
         yield port
 
@@ -133,13 +133,13 @@ def test_a_port_that_is_taken() -> None:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        with pytest.raises(EnvironmentFailure, match=r"job\.port"), endpoint.listening(Job(port=port), health(RUNS), bytes):
+        with pytest.raises(EnvironmentFailure, match=r"job\.port"), endpoint.listening(JobSection(port=port), health(RUNS), bytes):
             pass
 
 
 def test_a_port_that_nobody_asked_for_is_gone_without(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(endpoint, "_Server", _taken)
-    with endpoint.listening(Job(), health(RUNS), bytes) as port:
+    with endpoint.listening(JobSection(), health(RUNS), bytes) as port:
         assert port is None
     assert "job.port" in caplog.text
 
@@ -149,5 +149,5 @@ def _taken(*_: object) -> None:
 
 
 def test_no_port_when_none_is_wanted() -> None:
-    with endpoint.listening(Job(port=None), health(RUNS), bytes) as port:
+    with endpoint.listening(JobSection(port=None), health(RUNS), bytes) as port:
         assert port is None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.online import metrics
-from streaming.online.divergence import Baseline, Batch, Watch
+from streaming.online.divergence import Batch, LabelBaseline, Watch
 from streaming.online.weights import Scored, Weights
 
 
@@ -70,7 +70,7 @@ def test_a_window_keeps_the_newest_rows() -> None:
 
 def test_a_learner_worse_than_the_mean_has_diverged() -> None:
     rng = np.random.default_rng(0)
-    watch, baseline, verdicts = Watch(window=300), Baseline.start(0), []
+    watch, baseline, verdicts = Watch(window=300), LabelBaseline.start(0), []
     for i in range(20):
         y = rng.normal(size=50)
         scored = Scored(y + rng.normal(size=50) * (0.1 if i < 10 else 20.0), None)
@@ -82,7 +82,7 @@ def test_a_learner_worse_than_the_mean_has_diverged() -> None:
 
 
 def test_the_baseline_of_classes_is_their_share_so_far() -> None:
-    baseline = Baseline.start(2).learn(np.array([1.0, 1.0, 0.0]))
+    baseline = LabelBaseline.start(2).learn(np.array([1.0, 1.0, 0.0]))
     np.testing.assert_allclose(baseline.losses("binary", np.array([1.0, 0.0])), [-math.log(3 / 5), -math.log(2 / 5)])
 
 

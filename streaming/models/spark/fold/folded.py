@@ -14,7 +14,7 @@ from streaming.models.base import OUTPUTS
 from streaming.models.columns import quoted
 from streaming.models.spark.fold import text
 from streaming.models.spark.fold.features import FEATURES
-from streaming.models.spark.fold.linear import LINEAR, Answer
+from streaming.models.spark.fold.linear import LINEAR, LinearAnswer
 from streaming.models.spark.fold.state import CannotFold, Fold
 from streaming.models.spark.fold.values import Number, Vector
 from streaming.models.spark.guard import OWN
@@ -74,7 +74,7 @@ def fold(steps: Sequence[tuple[Stage, Any]], types: Mapping[str, tuple[str, str]
     return _finish(state, answer, predictor)
 
 
-def _stage(state: Fold, stage: Stage, fitted: Any, uri: str) -> Answer | None:
+def _stage(state: Fold, stage: Stage, fitted: Any, uri: str) -> LinearAnswer | None:
     if stage.name in _FEATURES:
         _FEATURES[stage.name](state, stage, fitted)
         return None
@@ -87,7 +87,7 @@ def _stage(state: Fold, stage: Stage, fitted: Any, uri: str) -> Answer | None:
     return answer
 
 
-def _finish(state: Fold, answer: Answer, predictor: Stage) -> Folded:
+def _finish(state: Fold, answer: LinearAnswer, predictor: Stage) -> Folded:
     p, where = answer.prediction, predictor.flow()
     state.fail(f"{p} IS NULL", f"{where}: prediction is null")
     state.fail(f"isnan({p})", f"{where}: prediction is NaN")

@@ -15,7 +15,7 @@ from streaming.models.spark.metadata import Stage
 
 
 @dataclass(frozen=True)
-class Answer:
+class LinearAnswer:
     """What a predicting stage says: SQL of a DOUBLE, of each class's probability, and the vector that it read."""
 
     prediction: str
@@ -23,7 +23,7 @@ class Answer:
     features: Vector
 
 
-Predict = Callable[[Fold, Stage, Any], Answer]
+Predict = Callable[[Fold, Stage, Any], LinearAnswer]
 
 
 def features_of(fold: Fold, stage: Stage, width: int) -> Vector:
@@ -76,35 +76,35 @@ def demand_raw(stage: Stage) -> None:
         raise CannotFold("it has no rawPredictionCol")
 
 
-def logistic_regression(fold: Fold, stage: Stage, fitted: Any) -> Answer:
+def logistic_regression(fold: Fold, stage: Stage, fitted: Any) -> LinearAnswer:
     """Binary: P(1) = sigmoid(margin), class 1 above the threshold. Multinomial: softmax of the margins."""
     demand_raw(stage)
     features = features_of(fold, stage, fitted.numFeatures)
     margins = product(fold, features, fitted.coefficientMatrix, fitted.interceptVector.toArray())
     if len(margins) > 1:
         probability = softmax(fold, margins)
-        return Answer(label(fold, fitted, margins, probability), probability, features)
+        return LinearAnswer(label(fold, fitted, margins, probability), probability, features)
     (margin,) = margins
     zero = fold.let(sigmoid(f"(-{margin})"))
     threshold = float(fitted.getThreshold())
     with np.errstate(divide="ignore"):
         least = float(np.log(threshold / (1.0 - threshold))) if threshold < 1.0 else np.inf
-    return Answer(above(margin, least), [zero, f"(1D - {zero})"], features)
+    return LinearAnswer(above(margin, least), [zero, f"(1D - {zero})"], features)
 
 
-def linear_svc(fold: Fold, stage: Stage, fitted: Any) -> Answer:
+def linear_svc(fold: Fold, stage: Stage, fitted: Any) -> LinearAnswer:
     """Class 1 where the margin is above the threshold; no probability."""
     demand_raw(stage)
     features = features_of(fold, stage, fitted.numFeatures)
     (margin,) = product(fold, features, fitted.coefficients, fitted.intercept)
-    return Answer(above(margin, float(fitted.getThreshold())), (), features)
+    return LinearAnswer(above(margin, float(fitted.getThreshold())), (), features)
 
 
-def linear_regression(fold: Fold, stage: Stage, fitted: Any) -> Answer:
+def linear_regression(fold: Fold, stage: Stage, fitted: Any) -> LinearAnswer:
     """intercept + coefficients . features."""
     features = features_of(fold, stage, fitted.numFeatures)
     (eta,) = product(fold, features, fitted.coefficients, fitted.intercept)
-    return Answer(eta, (), features)
+    return LinearAnswer(eta, (), features)
 
 
 #: Below this a mean is no mean of these families; Spark lifts it.
@@ -112,7 +112,7 @@ _EPSILON: Final = 1e-16
 _GREATEST: Final = float(np.finfo(np.float64).max)
 
 
-def generalized_linear_regression(fold: Fold, stage: Stage, fitted: Any) -> Answer:
+def generalized_linear_regression(fold: Fold, stage: Stage, fitted: Any) -> LinearAnswer:
     """The inverse of the link at intercept + coefficients . features (+ offset), brought into the range of the family."""
     features = features_of(fold, stage, fitted.numFeatures)
     family, link, power = family_and_link(fitted)
@@ -126,7 +126,7 @@ def generalized_linear_regression(fold: Fold, stage: Stage, fitted: Any) -> Answ
             fold.fail(f"{column.sql} IS NULL", f"{stage.flow()}: {offset} is null")
         eta = fold.let(f"({eta} + {column.sql})")
     mean = fold.let(_LINKS[link](eta, power))
-    return Answer(_into_range(family, mean), (), features)
+    return LinearAnswer(_into_range(family, mean), (), features)
 
 
 def family_and_link(fitted: Any) -> tuple[str, str, float]:
