@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 #: Parts of the suite, and benchmarks that stand by themselves.
-_PARTS: Final = ("latency", "drain", "cost", "crayfish", "stores", "learners", "labels", "scaling")
-_ALONE: Final = ("suite", "soak", "quality", "rest", "batch", "drift")
+_PARTS: Final = ("latency", "drain", "cost", "crayfish", "stores", "learners", "labels", "scaling", "soak")
+_ALONE: Final = ("suite", "quality", "rest", "batch", "drift")
 
 
 def main() -> None:

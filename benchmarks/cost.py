@@ -27,7 +27,7 @@ from benchmarks import apart
 from streaming.config.sections import SavedModel
 from streaming.convert import package
 from streaming.errors import StreamingError
-from streaming.models import onnx
+from streaming.models import python
 from streaming.models.spark import pipeline
 from streaming.runtime.session import start
 
@@ -68,9 +68,9 @@ def forms(spark: SparkSession, uri: str, events: DataFrame, folder: Path) -> dic
     if folding.folded is not None:
         found["folded"] = lambda rows: model.transform(rows).select("prediction", "probability")
     else:
-        apart.note(f"{uri.rsplit('/', 1)[-1]}: not folded: {folding.why}")
+        apart.note(f"{uri.rsplit('/', 1)[-1]}: not folded: {folding.why_not}")
     try:
-        packaged = onnx.load(SavedModel(name="cost", version="1", format="onnx", uri=str(package.build(section, spark, folder))), spark)
+        packaged = python.load(SavedModel(name="cost", version="1", format="onnx", uri=str(package.build(section, spark, folder))), spark)
         found["ONNX in Arrow"] = lambda rows: packaged.transform(rows).select("prediction", "probability")
     except StreamingError as refused:
         apart.note(f"{uri.rsplit('/', 1)[-1]}: no ONNX: {refused}")

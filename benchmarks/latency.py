@@ -82,7 +82,7 @@ class _System:
             try:
                 found, sent = self._stretch(generator, reader, rate=rate, seconds=seconds, patience_s=_CATCH_UP_S)
             except Stopped as slow:
-                part.notes.append(f"{slow} of the last event at {setting(rate)}")
+                part.notes.append(f"{system.title}, {setting(rate)}: {slow}; not asked for more")
                 return
             _add(part, system.title, setting(rate), found, sent)
 
@@ -93,7 +93,7 @@ class _System:
         sent = generator.run(rate=rate, seconds=seconds)
         answered = partial(harness.count, reader, *(topic for topic in (self.place.out, f"{self.place.out}.rejected")))
         self.job.wait_for(lambda: answered() >= generator.total, within_s=patience_s, what="every event answered")
-        return load.answers(list(harness.records(self.place.servers, self.place.out, since=before)), sent, self.expected), sent
+        return load.answers(harness.records(self.place.servers, self.place.out, since=before), sent, self.expected), sent
 
 
 def _add(part: Part, title: str, rate: str, found: load.Answers, sent: load.Sent) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -129,7 +129,7 @@ class Answers:
     waited_ms: Floats
 
 
-def answers(topic_records: list[Message], sent: Sent, expected: Mapping[str, float] | None) -> Answers:
+def answers(topic_records: Iterable[Message], sent: Sent, expected: Mapping[str, float] | None) -> Answers:
     """What the system made of `sent`. AssertionError when an event has no answer or two, or one that is not the pipeline's.
 
     `expected`: customer -> probability; None for a system that hands on the bytes.

@@ -66,4 +66,4 @@ def section(part: Part) -> str:
     notes = "".join(f"- {note}\n" for note in part.notes)
     measured = table(*rows(part)) if part.figures else "Not measured.\n"
     load = f"load average {part.load[0]:.1f} before, {part.load[1]:.1f} after"
-    return f"## {part.title}\n\n{part.how}\n\nMeasured {part.when}, in {part.seconds:.0f} s; {load}.\n\n{measured}\n{notes}"
+    return f"## {part.title}\n\n{part.how}\n\nMeasured {part.when}, in {part.seconds:.0f} s, rounds: {part.rounds}; {load}.\n\n{measured}\n{notes}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Part:
     how: str
     when: str = ""
     seconds: float = 0.0
+    #: How often each system was started and measured anew; a figure has as many repeats, or as many stretches for each.
+    rounds: int = 1
     #: Load average of the machine before and after.
     load: tuple[float, float] = (0.0, 0.0)
     figures: list[Figure] = field(default_factory=list)
@@ -46,7 +48,11 @@ class Part:
     distributions: list[tuple[str, str, list[float]]] = field(default_factory=list)
 
     def add(self, system: str, setting: str, measure: str, unit: str, repeats: Sequence[float]) -> None:
-        """Add a figure."""
+        """Add a figure; in a later round, its further repeats."""
+        for i, known in enumerate(self.figures):
+            if (known.system, known.setting, known.measure) == (system, setting, measure):
+                self.figures[i] = replace(known, repeats=[*known.repeats, *repeats])
+                return
         self.figures.append(Figure(system, setting, measure, unit, list(repeats)))
 
     def get(self, system: str, setting: str, measure: str) -> float | None:

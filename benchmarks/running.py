@@ -33,18 +33,18 @@ class Running:
     _most: dict[int, float] = field(default_factory=dict)
 
     def wait_for(self, ready: Callable[[], bool], *, within_s: float, what: str) -> None:
-        """Return when `ready` says so. Stopped, with the last words, when a process ends or the time is over."""
+        """Return when `ready` says so. Stopped when a process ends or the time is over."""
         deadline = time.monotonic() + within_s
         while not ready():
             if any(process.poll() is not None for process in self.processes):
-                raise Stopped(f"{self.system.title} ended by itself; its last words:\n{self.last_words()}")
+                raise Stopped(f"ended by itself: {self.last_words()}")
             if time.monotonic() > deadline:
-                raise Stopped(f"{self.system.title}: {what}: not within {within_s:.0f} s")
+                raise Stopped(f"{what}: not within {within_s:.0f} s")
             time.sleep(0.05)
 
     def last_words(self) -> str:
-        """The end of each log."""
-        return "\n".join("\n".join(log.read_text(errors="replace").splitlines()[-8:]) for log in self.logs)
+        """The last line of each log."""
+        return "; ".join((log.read_text(errors="replace").strip().splitlines() or ["not a word"])[-1] for log in self.logs)
 
     def told(self) -> list[dict[str, Any]]:
         """The JSON lines that its processes printed."""

@@ -1,10 +1,11 @@
-"""Whether a long-running job grows: its live heap and the memory of its processes over time, as MB per hour.
+"""Whether a long-running job grows: its live heap and the memory of its processes over time, as MB per hour, all lanes under load.
 
-    python -m benchmarks soak [--minutes 30] [--rate 1000] [--no-learn]
+    python -m benchmarks soak
 
-Memory of the processes is read every 10 s. The heap is read after a full collection that is asked for every
---collect seconds, because what lies on a heap between collections says nothing; not more often, because a collection
-also frees what Spark only lets go when one comes. The slope is that of least squares on the last two thirds.
+Memory of the processes is read every 10 s. The heap is read after a full collection that is asked for once a minute,
+because what lies on a heap between collections says nothing; not more often, because a collection also frees what Spark
+only lets go when one comes. The slope is that of least squares on the last two thirds. The latency of all these minutes,
+at the trigger that the service has by itself, stands beside it; full collections are in it.
 """
 
 from __future__ import annotations
@@ -12,90 +13,126 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import time
+from dataclasses import dataclass, field
 
 import psutil
 
-from benchmarks import harness
-from benchmarks.statistics import slope
+from benchmarks import harness, load, prepare
+from benchmarks.results import Part
+from benchmarks.running import Running, Stopped, running
+from benchmarks.statistics import percentiles, slope, thinned
+from benchmarks.systems.base import Place
+from benchmarks.systems.ours import REALTIME_ALL
+from benchmarks.watch import Watch
+from streaming.lanes.score import DEFAULT_TRIGGER
 
 _EVERY_S = 10.0
+_COLLECT_S = 60.0
+_START_S = 300.0
 _MB = 1024.0 * 1024.0
 #: (hours since the start, MB)
 Curve = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long, and how much."""
+
+    minutes: float
+    rate: int
+    warm_up_s: float = 20.0
+
+
+@dataclass
+class Curves:
+    """What is watched."""
+
+    heap: Curve = field(default_factory=list)
+    jvm: Curve = field(default_factory=list)
+    python: Curve = field(default_factory=list)
+
+    def named(self) -> dict[str, Curve]:
+        """By the names of the table."""
+        return {"live heap": self.heap, "memory of the JVM": self.jvm, "memory of Python": self.python}
 
 
 def live_heap_mb(jvm: int) -> float:
     """What is still in use after a full collection."""
     subprocess.run(["jcmd", str(jvm), "GC.run"], check=True, capture_output=True)
     said = subprocess.run(["jcmd", str(jvm), "GC.heap_info"], check=True, capture_output=True, text=True).stdout
+    return heap_of(said)
+
+
+def heap_of(said: str) -> float:
+    """The heap in use, MB, as `jcmd GC.heap_info` prints it. ValueError when it does not."""
     used = re.search(r"heap\s+total \d+K, used (\d+)K", said)
     if used is None:
-        sys.exit(f"jcmd GC.heap_info: no line of the heap in use; got:\n{said}")
+        raise ValueError(f"jcmd GC.heap_info: no line of the heap in use; got: {said[:300]}")
     return int(used[1]) / 1024.0
 
 
 def processes(job: int) -> tuple[psutil.Process, list[psutil.Process]]:
-    """The JVM of the job, and its Python processes."""
+    """The JVM of the job, and its Python processes. Stopped when there is none."""
     everything = [psutil.Process(job), *psutil.Process(job).children(recursive=True)]
     jvms = [process for process in everything if process.name() == "java"]
     if not jvms:
-        sys.exit("the job has no JVM")
+        raise Stopped("the job has no JVM")
     return jvms[0], [process for process in everything if "python" in process.name()]
 
 
-def watch(job: harness.Job, *, minutes: float, collect_s: float) -> dict[str, Curve]:
-    """Sample until the time is over, and print a line for each collection."""
-    curves: dict[str, Curve] = {"live heap": [], "JVM RSS": [], "Python RSS": []}
-    began, collected = time.monotonic(), float("-inf")
-    while (passed := time.monotonic() - began) < minutes * 60.0 and job.process.poll() is None:
-        jvm, pythons = processes(job.process.pid)
-        hours = passed / 3600.0
-        curves["JVM RSS"].append((hours, jvm.memory_info().rss / _MB))
-        curves["Python RSS"].append((hours, sum(process.memory_info().rss for process in pythons) / _MB))
-        if passed - collected >= collect_s:
+def follow(job: Running, minutes: float, watch: Watch) -> Curves:
+    """Sample until the time is over."""
+    curves, began, collected = Curves(), time.monotonic(), float("-inf")
+    while (passed := time.monotonic() - began) < minutes * 60.0 and job.processes[0].poll() is None:
+        jvm, pythons = processes(job.processes[0].pid)
+        curves.jvm.append((passed / 3600.0, jvm.memory_info().rss / _MB))
+        curves.python.append((passed / 3600.0, sum(process.memory_info().rss for process in pythons) / _MB))
+        if passed - collected >= _COLLECT_S:
             collected = passed
-            curves["live heap"].append((hours, live_heap_mb(jvm.pid)))
-            print(f"{passed:>6.0f} s  " + "  ".join(f"{name} {curve[-1][1]:.0f} MB" for name, curve in curves.items()), flush=True)
+            curves.heap.append((passed / 3600.0, live_heap_mb(jvm.pid)))
+            watch.say("soak · " + ", ".join(f"{name} {curve[-1][1]:.0f} MB" for name, curve in curves.named().items()))
         time.sleep(_EVERY_S)
     return curves
 
 
-def main() -> None:
-    """Run the job under steady traffic and print the slopes."""
-    parser = harness.options(__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--rate", type=int, default=1000)
-    parser.add_argument("--warm-up", type=float, default=20.0)
-    parser.add_argument("--collect", type=float, default=60.0, help="seconds between full collections of the JVM")
-    parser.add_argument("--mode", choices=["realtime", "microbatch"], default="realtime")
-    parser.add_argument("--no-learn", action="store_true", help="without the lane LEARN")
-    given = parser.parse_args()
+def measure(bench: harness.Bench, plan: Plan, part: Part, watch: Watch) -> None:
+    """Run all lanes under steady traffic."""
     if shutil.which("jcmd") is None:
-        sys.exit("jcmd is not on PATH; it comes with a JDK (Debian, Ubuntu: openjdk-17-jdk-headless)")
-    harness.load("start")
-    learn = not given.no_learn
-    with harness.bench(given.home) as bench:
-        path = bench.configure(mode=given.mode, trigger="1 minute" if given.mode == "realtime" else "0 seconds", learn=learn)
-        with bench.job(path, *harness.lanes(learn=learn)) as job:
-            flow = harness.Traffic(bench.servers)
-            flow.run(rate=given.rate, seconds=given.warm_up)
-            job.wait_for(flow.answered)
-            endless = threading.Thread(target=flow.run, kwargs={"rate": given.rate, "seconds": given.minutes * 60.0 + 60.0})
-            endless.start()
-            try:
-                curves = watch(job, minutes=given.minutes, collect_s=given.collect)
-            finally:
-                flow.stop.set()
-                endless.join()
-            job.wait_for(flow.answered)
-    for name, curve in curves.items():
-        print(f"{name:<11}{curve[0][1]:>7.0f} MB at first {curve[-1][1]:>7.0f} MB at last  slope {slope(curve):+.1f} MB/hour")
-    print(f"events={flow.sent.total} labels={flow.sent.labels} mode={given.mode} learn={learn}")
-    harness.load("end")
+        part.notes.append("not measured: jcmd is not on PATH; it comes with a JDK (Debian, Ubuntu: openjdk-17-jdk-headless)")
+        return
+    place = Place(bench.servers, "in.soak", "out.soak", bench.folder / "soak", bench.home, DEFAULT_TRIGGER["realtime"])
+    harness.create_topics(bench.servers, *harness.topics_of(place))
+    with running(REALTIME_ALL, place) as job:
+        try:
+            curves, answers = soak(job, place, plan, watch, prepare.answers(bench.home))
+        except (Stopped, AssertionError) as failed:
+            part.notes.append(f"{job.system.title}: {failed}")
+            return
+    setting = f"{plan.minutes:g} minutes at {plan.rate:,} events/s, trigger {place.trigger}"
+    for name, curve in curves.named().items():
+        part.add(name, setting, "at first", "MB", [curve[0][1]])
+        part.add(name, setting, "at last", "MB", [curve[-1][1]])
+        part.add(name, setting, "slope", "MB/hour", [slope(curve)])
+    for measure, value in percentiles(answers.waited_ms).items():
+        part.add(job.system.title, setting, measure, "ms", [value])
+    part.distributions.append((job.system.title, setting, thinned(answers.waited_ms)))
 
 
-if __name__ == "__main__":
-    main()
+def soak(job: Running, place: Place, plan: Plan, watch: Watch, expected: dict[str, float]) -> tuple[Curves, load.Answers]:
+    """Warm up, then watch while the events are sent; every event must have its answer."""
+    generator, reader = load.Generator(place.servers, place.events, place.labels), harness.consumer(place.servers)
+
+    def answered() -> bool:
+        return harness.count(reader, place.out, f"{place.out}.rejected") >= generator.total
+
+    generator.run(rate=plan.rate, seconds=plan.warm_up_s)
+    job.wait_for(answered, within_s=_START_S, what="the warm-up answered")
+    before, sent = harness.ends(reader, place.out), list[load.Sent]()
+    traffic = threading.Thread(target=lambda: sent.append(generator.run(rate=plan.rate, seconds=plan.minutes * 60.0)))
+    traffic.start()
+    curves = follow(job, plan.minutes, watch)
+    traffic.join()
+    job.wait_for(answered, within_s=_START_S, what="every event answered")
+    return curves, load.answers(harness.records(place.servers, place.out, since=before), sent[0], expected)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks import apart, chart, crayfish, drain, harness, labels, latency, prepare, report, results, scaling
+from benchmarks import apart, chart, crayfish, drain, harness, labels, latency, prepare, report, results, scaling, soak
 from benchmarks.machine import machine
 from benchmarks.results import Part, Results
 from benchmarks.systems.base import PEERS
@@ -34,6 +34,7 @@ class Plan:
     crayfish: drain.Plan
     scaling: scaling.Plan
     labels: labels.Plan
+    soak: soak.Plan
     #: Of the parts that run apart: their command lines.
     cost: tuple[str, ...]
     stores: tuple[str, ...]
@@ -53,6 +54,7 @@ QUICK: Final = Plan(
     drain.Plan((), events=5_000, cap_s=20.0),
     scaling.Plan(cores=(1, 2), partitions=(1, 16), models=(20,), events=100_000, cap_s=20.0),
     labels.Plan(labels=50_000, rate=200, seconds=15.0),
+    soak.Plan(minutes=2.0, rate=1_000),
     cost=("--columns", "10", "100", "--cells", "1000000", "--repeats", "2"),
     stores=("--keys", "10000", "--batches", "3"),
     learners=("--rows", "3000"),
@@ -66,7 +68,7 @@ FULL: Final = Plan(
             "foreach-batch", "quix", "sklearn", "onnx",
         ),
         rates=((1_000, 8.0), (500, 4.0), (5_000, 4.0), (20_000, 4.0)),
-        trigger_s=20,
+        trigger_s=30,
         warm_up_s=5.0,
     ),
     drain.Plan(
@@ -77,6 +79,7 @@ FULL: Final = Plan(
     drain.Plan((), events=20_000, cap_s=20.0),
     scaling.Plan(cores=(1, 2), partitions=(1, 16), models=(5, 20), events=300_000, cap_s=20.0),
     labels.Plan(labels=200_000, rate=200, seconds=30.0),
+    soak.Plan(minutes=30.0, rate=1_000),
     cost=("--cells", "3000000"),
     stores=(),
     learners=(),
@@ -165,15 +168,22 @@ PARTS: Final[dict[str, Measured]] = {
         "The columns are those of the drain; for growth with the number of features see what a model costs.",
         with_broker(lambda bench, plan, part, watch: scaling.measure(bench, plan.scaling, part, watch)),
     ),
+    "soak": Measured(
+        "Does it grow?",
+        "All lanes in real-time mode, steady traffic, a label for each event. Memory every 10 s, the live heap after a full collection every "
+        "minute; the slope is that of the last two thirds. The latencies are those of all these minutes, full collections included.",
+        with_broker(lambda bench, plan, part, watch: soak.measure(bench, plan.soak, part, watch)),
+    ),
 }  # fmt: skip
 
 
-def measure(name: str, home: Path, plan: Plan, watch: Watch) -> Part:
+def measure(name: str, home: Path, plan: Plan, watch: Watch, rounds: int) -> Part:
     """Measure one part. What goes wrong in it is said in it, and the others go on."""
     part = Part(name, PARTS[name].title, PARTS[name].how, when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
     before, began = os.getloadavg()[0], time.monotonic()
-    PARTS[name].run(home, plan, part, watch)
-    part.seconds, part.load = time.monotonic() - began, (before, os.getloadavg()[0])
+    for _ in range(rounds):
+        PARTS[name].run(home, plan, part, watch)
+    part.rounds, part.seconds, part.load = rounds, time.monotonic() - began, (before, os.getloadavg()[0])
     return part
 
 
@@ -189,21 +199,25 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def only(plan: Plan, systems: list[str] | None) -> Plan:
-    """The plan with these systems alone."""
+def only(plan: Plan, systems: list[str] | None, rates: list[int] | None = None) -> Plan:
+    """The plan with these systems alone, also those that only the long plan has, and with these rates of the latency alone."""
+    if rates is not None:
+        plan = replace(plan, latency=replace(plan.latency, rates=tuple(rate for rate in plan.latency.rates if rate[0] in rates)))
+        if len(plan.latency.rates) < len(rates):
+            raise SystemExit(f"--rates: got {rates}; this plan has {[rate for rate, _ in FULL.latency.rates]}")
     if systems is None:
         return plan
-    unknown = set(systems) - {*plan.latency.systems, *plan.drain.systems}
-    if unknown:
-        raise SystemExit(f"--systems: not in this plan: {', '.join(sorted(unknown))}")
-    kept = [tuple(name for name in names if name in systems) for names in (plan.latency.systems, plan.drain.systems)]
+    known = [tuple(dict.fromkeys((*of.systems, *more.systems))) for of, more in ((plan.latency, FULL.latency), (plan.drain, FULL.drain))]
+    if unknown := set(systems) - {name for names in known for name in names}:
+        raise SystemExit(f"--systems: unknown: {', '.join(sorted(unknown))}; known: {', '.join(dict.fromkeys(known[0] + known[1]))}")
+    kept = [tuple(name for name in names if name in systems) for names in known]
     return replace(plan, latency=replace(plan.latency, systems=kept[0]), drain=replace(plan.drain, systems=kept[1]))
 
 
 def main() -> None:
     """Measure and write."""
     given = arguments()
-    plan = only(QUICK if given.quick else FULL, given.systems)
+    plan = only(QUICK if given.quick else FULL, given.systems, given.rates)
     out = given.out or (given.home / "quick" if given.quick else Path("benchmarks"))
     raw = given.home / f"{'quick' if given.quick else 'full'}.json"
     out.mkdir(parents=True, exist_ok=True)
@@ -211,9 +225,9 @@ def main() -> None:
     parts = given.parts or plan.parts
     found = results.load(raw) if raw.exists() and given.parts else Results({})
     found.machine = machine() | {"seeds": f"training {prepare.TRAINING_SEED}, events {prepare.SEED}"}
-    watch = Watch(expected_s=plan.expected_s)
+    watch = Watch(expected_s=plan.expected_s * given.rounds)
     for name in parts:
-        found.parts[name] = measure(name, given.home.absolute(), plan, watch)
+        found.parts[name] = measure(name, given.home.absolute(), plan, watch, given.rounds)
         found.save(raw)
         write(found, out, f"python -m benchmarks suite{' --quick' if given.quick else ''}")
     print(report.bounds(found) + "\n" + "\n".join(report.section(part) for part in found.parts.values()))

@@ -58,7 +58,8 @@ def tell(running: Any) -> None:
 
 def main() -> None:
     """Run until told to stop."""
-    from streaming.runtime.session import LOCAL_STATE, start
+    from streaming.runtime.session import start
+    from streaming.runtime.spark import LOCAL_STATE
 
     kind, at = sys.argv[1], place(sys.argv[2:])
     spark = start("benchmark", master="local[4]", options=LOCAL_STATE, log=Path(at.folder) / "spark.log")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import apart, linear, report, results, suite
+from benchmarks import apart, crayfish, linear, report, results, scaling, soak, suite
 from benchmarks.bounds import BOUNDS, Bound, latency
 from benchmarks.load import Event, Sent, answers, moment
 from benchmarks.results import Part, Results
+from benchmarks.running import Stopped, running
 from benchmarks.statistics import latencies, percentiles, rate, reached, slope, spread, thinned, windows
+from benchmarks.systems.base import Place, Script
 from benchmarks.systems.catalogue import SYSTEMS
+from benchmarks.systems.ours import Ours
 from benchmarks.watch import Watch
+from streaming import config as cfg
 
 NOW = 1_767_225_600.0
 EXPECTED = {"C1": 0.25, "C2": 0.75}
@@ -130,6 +135,14 @@ def test_results_come_back_as_they_were(tmp_path: Path) -> None:
     assert results.load(tmp_path / "deep" / "results.json") == found
 
 
+def test_a_later_round_adds_repeats() -> None:
+    part = Part("drain", "Drain", "how")
+    for value in (3.0, 9.0, 4.0):
+        part.add("ours", "2 events", "cold", "events/s", [value])
+    assert [figure.repeats for figure in part.figures] == [[3.0, 9.0, 4.0]]
+    assert part.get("ours", "2 events", "cold") == 4.0
+
+
 def test_the_page_has_every_figure_and_every_note() -> None:
     found = _measured(5.0)
     found.parts["latency"].add("peer", "1,000 events/s", "p99", "ms", [1.0, 2.0, 3_000.0])
@@ -159,9 +172,12 @@ def test_a_part_that_dies_says_its_last_word(tmp_path: Path) -> None:
 
 
 def test_only_systems_of_the_plan_can_be_asked_for() -> None:
-    kept = suite.only(suite.FULL, ["quix", "bytes"])
+    kept = suite.only(suite.QUICK, ["quix", "bytes"])
     assert (kept.latency.systems, kept.drain.systems) == (("quix",), ("quix", "bytes"))
-    with pytest.raises(SystemExit, match="not in this plan: flink"):
+    assert suite.only(suite.FULL, None, [500]).latency.rates == ((500, 4.0),)
+    with pytest.raises(SystemExit, match="--rates: got"):
+        suite.only(suite.FULL, None, [7])
+    with pytest.raises(SystemExit, match="unknown: flink; known: realtime"):
         suite.only(suite.FULL, ["flink"])
 
 
@@ -181,3 +197,73 @@ def test_the_model_in_scikit_learn_answers_as_the_weights_say() -> None:
     expected = 1.0 / (1.0 + np.exp(-np.array(ask(rows))))
     assert linear.dict_pipeline(weights).predict_proba(rows)[:, 1] == pytest.approx(expected, rel=1e-12)
     assert linear.frame_pipeline(weights).predict_proba(pd.DataFrame(rows))[:, 1] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_heap_in_use_is_read_off_what_jcmd_prints() -> None:
+    said = " garbage-first heap   total 262144K, used 131072K [0x0000000080000000, 0x0000000100000000)\n  region size 1024K"
+    assert soak.heap_of(said) == 128.0
+    with pytest.raises(ValueError, match="no line of the heap"):
+        soak.heap_of("Metaspace used 1K")
+
+
+@dataclass(frozen=True)
+class Says:
+    """A system that runs a line of Python."""
+
+    code: str
+    title: str = "says"
+    answers: bool = False
+    learns: bool = False
+    realtime: bool = False
+
+    def missing(self) -> None:
+        return None
+
+    def commands(self, place: Place) -> list[list[str]]:
+        return [[sys.executable, "-c", self.code]]
+
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
+
+def _place(folder: Path) -> Place:
+    return Place("localhost:1", "in", "out", folder, folder, "1 minute")
+
+
+def test_a_system_that_ends_by_itself_is_not_measured(tmp_path: Path) -> None:
+    with running(Says("print('no model here')"), _place(tmp_path)) as job, pytest.raises(Stopped, match="ended by itself: no model here"):
+        job.wait_for(lambda: False, within_s=60.0, what="anything")
+
+
+def test_a_system_tells_how_far_it_is_and_is_gone_afterwards(tmp_path: Path) -> None:
+    says = Says("""import time; print('noise'); print('{"rows": 5, "at": 1.0}', flush=True); time.sleep(600)""")
+    with running(says, _place(tmp_path)) as job:
+        job.wait_for(lambda: bool(job.told()), within_s=60.0, what="a line")
+        assert job.told() == [{"rows": 5, "at": 1.0}]
+        assert job.cpu_s() > 0.0
+        with pytest.raises(Stopped, match="answers: not within 0 s"):
+            job.wait_for(lambda: False, within_s=0.0, what="answers")
+    assert job.processes[0].poll() is not None
+
+
+def test_a_peer_that_is_not_installed_says_how_to_install_it() -> None:
+    peer = Script("Flink", "flink", needs=("no_such_package",), group="bench-flink")
+    assert peer.missing() == "Flink: left out; to install it: make bench-peers"
+
+
+def test_scaling_changes_one_thing_at_a_time(tmp_path: Path) -> None:
+    plan = scaling.Plan(cores=(1, 2), partitions=(16,), models=(1, 3), events=10, cap_s=1.0)
+    trees = {setting: (system.configuration(_place(tmp_path)), partitions) for setting, system, partitions in scaling.settings(plan)}
+    assert list(trees) == ["1 core, 2 partitions", "2 cores, 2 partitions", "16 partitions", "1 model", "3 models"]
+    assert trees["1 core, 2 partitions"][0]["spark"] == {"master": "local[1]"}
+    assert trees["16 partitions"] == (trees["1 model"][0], 16)
+    assert [learner["name"] for learner in trees["3 models"][0]["learners"]] == ["churn-online-0", "churn-online-1"]
+    assert all(cfg.parse(tree) for tree, _ in trees.values())
+
+
+def test_every_way_to_run_the_service_is_a_valid_configuration(tmp_path: Path) -> None:
+    ours = [system for system in (*SYSTEMS.values(), crayfish.OURS) if isinstance(system, Ours)]
+    assert len(ours) == 7
+    for system in ours:
+        config = cfg.parse(system.configuration(_place(tmp_path)))
+        assert (config.score.mode, bool(config.learners)) == (system.mode, system.learns)
