@@ -112,16 +112,16 @@ def run(
     resumed = 0
     for i, chunk in enumerate(chunks):
         name = f"_chunk-{i:05d}.json"
-        found = partial.read(name)
-        if found is None:
+        counted = partial.read(name)
+        if counted is None:
             rows = score(inputs.decoded(chunk, source, config, schema, spark), config, schema, model)
-            found = json.dumps(_write(rows, i, partial.uri, output_format)).encode()
-            partial.replace(name, found)
+            counted = json.dumps(_write(rows, i, partial.uri, output_format)).encode()
+            partial.replace(name, counted)
         else:
             resumed += 1
-        counts.append(json.loads(found))
+        counts.append(json.loads(counted))
     _move(spark, partial.uri, output)
-    predicted, rejected = (sum(one[name] for one in counts) for name in ("predicted", "rejected"))
+    predicted, rejected = (sum(chunk[name] for chunk in counts) for name in ("predicted", "rejected"))
     return BatchReport(predicted + rejected, predicted, rejected, len(chunks), resumed)
 
 
@@ -165,9 +165,9 @@ def _plan(partial: HadoopFolder, config: Config, source: BatchInput, output_form
     """The chunks of this run: those of the unfinished run that is there, or new ones."""
     model = {"name": config.model.name, "version": config.model.version, "uri": config.model.uri, "sha256": config.model.sha256}
     asked = {"source": source.described(), "model": model, "schema": config.events.ddl, "format": output_format}
-    found = partial.read(_PLAN)
-    if found is not None and not overwrite:
-        plan = json.loads(found)
+    written = partial.read(_PLAN)
+    if written is not None and not overwrite:
+        plan = json.loads(written)
         if plan["asked"] != asked:
             raise StateError(
                 f"{partial.uri}: an unfinished run of another input, model or format; finish that one, or start anew with --overwrite"

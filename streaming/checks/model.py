@@ -64,10 +64,10 @@ def check_outputs_have_their_types(model: Model, events: DataFrame) -> None:
     """prediction DOUBLE, probability and features ARRAY<DOUBLE>, error STRING."""
     schema = model.transform(events).schema
     for name, expected in _TYPES.items():
-        found = schema[name].dataType
-        if isinstance(found, ArrayType):
-            found = ArrayType(found.elementType)
-        assert found == expected, f"{name} is {found.simpleString()}, expected {expected.simpleString()}"
+        actual = schema[name].dataType
+        if isinstance(actual, ArrayType):
+            actual = ArrayType(actual.elementType)
+        assert actual == expected, f"{name} is {actual.simpleString()}, expected {expected.simpleString()}"
 
 
 def check_scores_good_rows(model: Model, events: DataFrame) -> None:

@@ -35,37 +35,37 @@ def explain_prediction(config: Path, event_id: str, as_json: bool) -> None:
 
     loaded = cfg.load(config)
     with session.running(loaded) as spark:
-        found = explain(loaded, event_id, spark)
+        explanation = explain(loaded, event_id, spark)
     if as_json:
-        click.echo(json.dumps(found.tree(), default=str, ensure_ascii=False, indent=2))
+        click.echo(json.dumps(explanation.tree(), default=str, ensure_ascii=False, indent=2))
     else:
-        _show(found)
-    if not found.reproduced:
+        _show(explanation)
+    if not explanation.reproduced:
         sys.exit(StateError.exit_code)
 
 
-def _show(found: Explanation) -> None:
+def _show(explanation: Explanation) -> None:
     from rich.console import Console
 
-    click.echo(f"event {found.event_id}, recorded at {found.recorded_at}\n  {found.event}\n")
+    click.echo(f"event {explanation.event_id}, recorded at {explanation.recorded_at}\n  {explanation.event}\n")
     console = Console()
-    Console(width=max(120, console.width)).print(_table(found))
-    click.echo(f"store: {found.store}")
-    about = found.model
+    Console(width=max(120, console.width)).print(_table(explanation))
+    click.echo(f"store: {explanation.store}")
+    about = explanation.model
     click.echo(f"model {about.name} {about.version} at {about.uri}\n  sha256 {about.sha256 or 'unknown'}: {about.words}")
     for name, value in about.training.items():
         click.echo(f"  {name}: {value if isinstance(value, str | int) else json.dumps(value, default=str)}")
-    for problem in found.problems:
+    for problem in explanation.problems:
         click.echo(f"✗ {problem}")
-    click.echo("✓ reproduced" if found.reproduced else "✗ not reproduced")
+    click.echo("✓ reproduced" if explanation.reproduced else "✗ not reproduced")
 
 
-def _table(found: Explanation) -> Table:
+def _table(explanation: Explanation) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
     made = Table("", "model", "version then", "answer then", "version now", "answer now", "", title="answers", title_justify="left")
-    for each in found.answers:
+    for each in explanation.answers:
         made.add_row(*map(escape, _cells(each)))
     return made
 

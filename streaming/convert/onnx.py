@@ -63,11 +63,11 @@ class _Wrap:
         return name
 
 
-def convert(scorer: OnnxScorer | PackageScorer, found: bytes) -> Converted:
+def convert(scorer: OnnxScorer | PackageScorer, content: bytes) -> Converted:
     """The wrapped form. ModelError when it is a package already, when its opset is too old, or a vector input has no size."""
     if isinstance(scorer, PackageScorer):
         raise ModelError(f"{scorer.uri}: this model was made portable before; use it as it is")
-    model = onnx.load_from_string(found)
+    model = onnx.load_from_string(content)
     versions = {each.domain or "ai.onnx": each.version for each in model.opset_import}
     if versions.get("ai.onnx", 1) < _OLDEST["ai.onnx"] or versions.get(_ML, 9) < _OLDEST[_ML]:
         raise ModelError(

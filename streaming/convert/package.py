@@ -85,18 +85,18 @@ def make(section: SavedModel, spark: SparkSession | None, *, data: pa.Table | No
 def _proven(section: SavedModel, original: Original, converted: Converted, scorer: standalone.Scorer, asked: Columns) -> compare.Agreement:
     answers = scorer.score(asked)
     portable = Scores(answers.prediction, answers.probability, answers.error)
-    found = compare.compare(original.score(asked, converted), portable, classes=converted.is_classifier, tolerance=original.tolerance)
-    return compare.demand(found, section.uri)
+    agreement = compare.compare(original.score(asked, converted), portable, classes=converted.is_classifier, tolerance=original.tolerance)
+    return compare.demand(agreement, section.uri)
 
 
 def _packages() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in _VERSIONS:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def write(portable: Portable, out: str | Path) -> Path:

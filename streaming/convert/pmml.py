@@ -107,10 +107,10 @@ def _events(model: SparkModel, given: pa.Table | None, *, n: int = COMPARED) -> 
     ]
     names = [f"`{field.name}`" for field in fields]
     table = table.select(*cast).dropna().localCheckpoint()
-    found = model.transform(table).where("error IS NULL").select(*names).localCheckpoint()
-    if found.isEmpty():
+    scored = model.transform(table).where("error IS NULL").select(*names).localCheckpoint()
+    if scored.isEmpty():
         raise ModelError(f"{model.uri}: Spark can score none of the rows, so that nothing can be compared; give rows with --data")
-    return found
+    return scored
 
 
 def _array(values: NDArray[Any], *, text: bool) -> pa.Array:

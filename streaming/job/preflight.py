@@ -224,9 +224,9 @@ def _claim(ready: Ready) -> None:
     mine = {"name": config.name, "events": config.events.topic, "predictions": config.predictions.topic}
     if folder.create("job.json", json.dumps(mine).encode()):
         return
-    found = json.loads(folder.read("job.json") or b"{}")
-    if found != mine:
-        theirs = ", ".join(f"{key}={value}" for key, value in found.items())
+    owner = json.loads(folder.read("job.json") or b"{}")
+    if owner != mine:
+        theirs = ", ".join(f"{key}={value}" for key, value in owner.items())
         raise StateError(
             f"{config.state}: the state of another job ({theirs}); expected {', '.join(f'{k}={v}' for k, v in mine.items())}; "
             "give this job a state folder of its own"
@@ -254,12 +254,12 @@ def _learners(ready: Ready) -> str:
             f"{config.state}: the learn lane has a checkpoint, but the states of its learners (learners/) are gone; going on would silently "
             "start them anew; restore the folder, or delete checkpoints/learn too to learn again from the topics' start"
         )
-    warm = {one.name: _warm(ready, one.warm_start) for one in config.learners if one.warm_start is not None}
+    warm = {section.name: _warm(ready, section.warm_start) for section in config.learners if section.warm_start is not None}
     features = None if ready.model is None else made_by(ready.model)
     ready.learning = open_learners(config, state, warm=warm, source=ready.source, features=features)
     for learning in ready.learning:
         learning.tie(origin.query_of(checkpoint))
-    return ", ".join(f"{one.name} ({one.algorithm}, {one.role})" for one in config.learners)
+    return ", ".join(f"{section.name} ({section.algorithm}, {section.role})" for section in config.learners)
 
 
 def features_of(config: cfg.Config, spark: SparkSession) -> str | None:

@@ -37,10 +37,10 @@ def quoted(name: str) -> Column:
 
 def mismatches(inputs: StructType, seen: StructType) -> list[str]:
     """What the columns `seen` lack of the columns `inputs`, one sentence each. Upper and lower case are alike, as for Spark."""
-    found = {name.lower(): seen[name].dataType for name in seen.fieldNames()}
+    actual = {name.lower(): seen[name].dataType for name in seen.fieldNames()}
     problems = []
     for wanted in inputs.fields:
-        has = found.get(wanted.name.lower())
+        has = actual.get(wanted.name.lower())
         if has is None:
             problems.append(_absent(wanted.name, wanted.dataType, seen.fieldNames()))
         elif not fits(has, wanted.dataType):

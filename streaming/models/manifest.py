@@ -66,14 +66,14 @@ def read(spark: SparkSession, uri: str) -> dict[str, object] | None:
     if not fs.exists(path):
         return None
     try:
-        found = json.loads(content(spark, where))
+        written = json.loads(content(spark, where))
     except ValueError as broken:
         raise ModelError(
             f"{where}: not valid JSON: {broken}; save the model again, or delete this file to run without a manifest"
         ) from broken
-    if not isinstance(found, dict):
-        raise ModelError(f"{where}: expected a JSON object, got {type(found).__name__}; save the model again, or delete this file")
-    return found
+    if not isinstance(written, dict):
+        raise ModelError(f"{where}: expected a JSON object, got {type(written).__name__}; save the model again, or delete this file")
+    return written
 
 
 def files(spark: SparkSession, uri: str) -> list[str]:
@@ -88,12 +88,12 @@ def files(spark: SparkSession, uri: str) -> list[str]:
             )
         prefix = str(fs.makeQualified(root).toUri().getPath()).rstrip("/") + "/"
         listed = fs.listFiles(root, True)
-        found = []
+        paths = []
         while listed.hasNext():
-            found.append(str(listed.next().getPath().toUri().getPath()).removeprefix(prefix))
+            paths.append(str(listed.next().getPath().toUri().getPath()).removeprefix(prefix))
     except Py4JJavaError as refused:
         raise ModelError(f"{uri}: cannot be listed: {_first_line(refused)}; check model.uri and the permissions") from refused
-    return found
+    return paths
 
 
 def content(spark: SparkSession, uri: str) -> bytes:

@@ -82,10 +82,10 @@ class PmmlModel:
         said = answer.getField(about.predicted)
         # The index is 0 for a label that is none of the classes; a null label gives null.
         index = F.array_position(F.array(*map(F.lit, about.classes)), said) - 1 if about.classes else None
-        found = said.try_cast("double") if index is None else F.when(index >= 0, index.cast("double"))
+        number = said.try_cast("double") if index is None else F.when(index >= 0, index.cast("double"))
         chances = F.array(*(answer.getField(name) for name in about.probabilities))
         infinite = [F.abs(read[name]) == float("inf") for name, kind in about.types.items() if kind != "text"]
-        good = ~F.isnan(found) & (F.abs(found) < float("inf"))
+        good = ~F.isnan(number) & (F.abs(number) < float("inf"))
         for bad in infinite:
             good = good & ~F.coalesce(bad, F.lit(False))
         if about.probabilities:
@@ -93,7 +93,7 @@ class PmmlModel:
         good = F.coalesce(good, F.lit(False))
         empty = F.lit(None).cast("array<double>")
         return {
-            "prediction": F.when(good, found),
+            "prediction": F.when(good, number),
             "probability": F.when(good, chances) if about.probabilities else empty,
             "features": empty,
             "error": F.when(~good, self._why(read)),

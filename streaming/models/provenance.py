@@ -52,10 +52,10 @@ def of(section: SavedModel, spark: SparkSession) -> Provenance:
         return Provenance(section.name, section.version, section.uri, None, None, section.sha256, {}, str(missing))
     recorded = details.get("sha256")
     told = {name: details[name] for name in _TOLD if name in details}
-    found = Provenance(section.name, section.version, section.uri, sha256, recorded, section.sha256, told, "")
+    provenance = Provenance(section.name, section.version, section.uri, sha256, recorded, section.sha256, told, "")
     if recorded is None and section.sha256 is None:
         words = "nobody recorded what the files should be; pin them: streaming fingerprint CONFIG gives model.sha256"
-    elif found.matches:
+    elif provenance.matches:
         words = "the files are those that were recorded"
     else:
         words = f"sha256 is {sha256}, the manifest says {recorded or 'nothing'}, model.sha256 says {section.sha256 or 'nothing'}"

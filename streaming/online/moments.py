@@ -107,12 +107,12 @@ def course(start: Moments, X: Array, *, gamma: float = 1.0, cut: float = math.in
 
 
 def _block(start: Moments, X: Array, gamma: float, cut: float) -> Course:
-    found = _cumulative(start, X, gamma)
+    course = _cumulative(start, X, gamma)
     if math.isinf(cut):
-        return found
-    wild = np.flatnonzero((np.abs(X - _bounded(start, X, found, gamma, cut)) > 0.0).any(axis=1))
+        return course
+    wild = np.flatnonzero((np.abs(X - _bounded(start, X, course, gamma, cut)) > 0.0).any(axis=1))
     if len(wild) == 0:
-        return found
+        return course
     return _row_by_row(start, X, gamma, cut)
 
 
@@ -133,10 +133,10 @@ def _cumulative(start: Moments, X: Array, gamma: float) -> Course:
     return Course(X, means, spreads(n, means, m2), Moments(float(n[-1, 0]), means[-1], m2[-1]))
 
 
-def _bounded(start: Moments, X: Array, found: Course, gamma: float, cut: float) -> Array:
+def _bounded(start: Moments, X: Array, course: Course, gamma: float, cut: float) -> Array:
     """X with outliers cut, judged by the moments before each row; rows before `SETTLED` stay as they are."""
-    means = np.vstack([start.mean, found.means[:-1]])
-    reach = cut * np.vstack([spread(start), found.deviations[:-1]])
+    means = np.vstack([start.mean, course.means[:-1]])
+    reach = cut * np.vstack([spread(start), course.deviations[:-1]])
     i = np.arange(len(X), dtype=float)
     before = start.n + i if gamma == 1.0 else start.n * gamma**i + (1.0 - gamma**i) / (1.0 - gamma)
     return np.where((before >= SETTLED)[:, None], np.clip(X, means - reach, means + reach), X)

@@ -172,27 +172,27 @@ def _construct(path: str, params: Mapping[str, Any]) -> Any:
     """An object of a River class; nested {"class", "params"} mappings are constructed first."""
     module, _, name = ("river." + path.removeprefix("river.")).rpartition(".")
     try:
-        found = getattr(import_module(module), name)
+        named = getattr(import_module(module), name)
     except (ImportError, AttributeError) as unknown:
         raise ValueError(
             f"river: no class {path!r} in River; write it as in its documentation, such as linear_model.LogisticRegression"
         ) from unknown
-    if not _is_river_class(found):
+    if not _is_river_class(named):
         raise ValueError(f"river: {path} is not a River model class")
     arguments = {
         k: _construct(v["class"], v.get("params", {})) if isinstance(v, Mapping) and "class" in v else v for k, v in params.items()
     }
-    if "seed" in signature(found).parameters:
+    if "seed" in signature(named).parameters:
         # Learning must be a function of the rows: an unseeded forest would differ at each replay.
         arguments.setdefault("seed", 0)
     try:
-        return found(**arguments)
+        return named(**arguments)
     except TypeError as refused:
         raise ValueError(f"river: {path}: {refused}") from refused
 
 
-def _is_river_class(found: Any) -> bool:
-    return isinstance(found, type) and found.__module__.startswith("river.") and not found.__module__.startswith(_OUTSIDE)
+def _is_river_class(candidate: Any) -> bool:
+    return isinstance(candidate, type) and candidate.__module__.startswith("river.") and not candidate.__module__.startswith(_OUTSIDE)
 
 
 def _rows(X: Array) -> list[dict[str, float]]:
@@ -216,15 +216,15 @@ class _Reader(pickle.Unpickler):
             return super().find_class(module, name)
         if module.startswith("river.") and not module.startswith(_OUTSIDE):
             owner, _, method = name.partition(".")
-            found = super().find_class(module, owner)
-            if _is_river_class(found):
+            candidate = super().find_class(module, owner)
+            if _is_river_class(candidate):
                 if not method:
-                    return found
-                function = vars(found).get(method)
+                    return candidate
+                function = vars(candidate).get(method)
                 if isinstance(function, FunctionType | staticmethod) and not method.startswith("__"):
-                    return getattr(found, method)
-            if name.startswith("__pyx_unpickle_") or (module.startswith(_COMPILED) and isinstance(found, BuiltinFunctionType)):
-                return found
+                    return getattr(candidate, method)
+            if name.startswith("__pyx_unpickle_") or (module.startswith(_COMPILED) and isinstance(candidate, BuiltinFunctionType)):
+                return candidate
         if (module, name) == ("builtins", "getattr"):
             return _bound_method
         raise pickle.UnpicklingError(f"{module}.{name} is not part of a River model")

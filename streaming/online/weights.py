@@ -57,9 +57,9 @@ class Weights:
             raise ValueError(f"weights: kind: got {self.kind!r}, expected one of {', '.join(get_args(WeightsKind))}")
         object.__setattr__(self, "coefficients", _frozen(self.coefficients))
         object.__setattr__(self, "intercept", None if self.intercept is None else _frozen(self.intercept))
-        found = (self.coefficients.ndim, None if self.intercept is None else self.intercept.ndim)
+        shapes = (self.coefficients.ndim, None if self.intercept is None else self.intercept.ndim)
         rows = self.coefficients.shape[:1]
-        if found != _SHAPES[self.kind] or (self.kind == "softmax" and self.intercept is not None and self.intercept.shape != rows):
+        if shapes != _SHAPES[self.kind] or (self.kind == "softmax" and self.intercept is not None and self.intercept.shape != rows):
             raise ValueError(
                 f"weights: {self.kind}: coefficients of shape {self.coefficients.shape} do not go with intercept {self.intercept!r}"
             )

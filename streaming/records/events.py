@@ -101,14 +101,14 @@ def _problem(events: Events, parsed: StructType) -> Column:
         )
         for f in parsed.fields
     ]
-    found = (
+    problem = (
         F.when(no_value, say("null_value", "the record has no value (a tombstone)"))
         .when(bad_text, say("invalid_utf8", "the value is not UTF-8 text"))
         .when(corrupt & not_json, say("malformed_json", "the value is not JSON"))
         .when(corrupt, say("wrong_type", F.concat_ws(" ", F.lit("the value is not one JSON object of the event schema"), *wrong)))
         .when(more, say("malformed_json", "something stands behind the JSON object; expected one object in a record"))
     )
-    return without_place(found, events, key=F.col("key"), time=F.col("event_time"))
+    return without_place(problem, events, key=F.col("key"), time=F.col("event_time"))
 
 
 def without_place(found: Column, events: Events, *, key: Column, time: Column) -> Column:

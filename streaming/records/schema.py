@@ -69,22 +69,24 @@ def _twice(names: Sequence[str]) -> str | None:
 
 def event_columns(parsed: StructType, events: Events) -> StructType:
     """The columns a model sees: the event's top-level fields, and the nested ones that `events.columns` lifts up."""
-    lifted = [StructField(name, found.dataType) for name, path in events.columns.items() if (found := field(parsed, path)) is not None]
+    lifted = [
+        StructField(name, declared.dataType) for name, path in events.columns.items() if (declared := field(parsed, path)) is not None
+    ]
     return StructType([*parsed.fields, *lifted])
 
 
 def field(parsed: StructType, path: str) -> StructField | None:
     """The field at a dotted path, or None. Case counts, as it does in JSON."""
-    found: StructField | None = None
+    child: StructField | None = None
     level: DataType = parsed
     for part in path.split("."):
         if not isinstance(level, StructType):
             return None
-        found = next((f for f in level.fields if f.name == part), None)
-        if found is None:
+        child = next((f for f in level.fields if f.name == part), None)
+        if child is None:
             return None
-        level = found.dataType
-    return found
+        level = child.dataType
+    return child
 
 
 def field_column(parsed: StructType, path: str) -> Column:
@@ -93,25 +95,25 @@ def field_column(parsed: StructType, path: str) -> Column:
     return F.col(".".join(f"`{part}`" for part in path.split(".")))
 
 
-def _check(where: str, path: str, found: StructField | None, parsed: StructType, source: str) -> None:
-    if found is None:
+def _check(where: str, path: str, declared: StructField | None, parsed: StructType, source: str) -> None:
+    if declared is None:
         raise ConfigError(f"{source}: events.{where}: the schema has no field {path!r}; its fields: {', '.join(_paths(parsed))}")
-    if where == "key" and isinstance(found.dataType, StructType | ArrayType | MapType):
-        raise ConfigError(f"{source}: events.key: {path} is a {found.dataType.simpleString()}; expected a text, a number or the like")
+    if where == "key" and isinstance(declared.dataType, StructType | ArrayType | MapType):
+        raise ConfigError(f"{source}: events.key: {path} is a {declared.dataType.simpleString()}; expected a text, a number or the like")
     usable = StringType | IntegralType | DoubleType | FloatType | DecimalType | TimestampType | TimestampNTZType | DateType
-    if where == "time" and not isinstance(found.dataType, usable):
-        raise ConfigError(f"{source}: events.time: {path} is a {found.dataType.simpleString()}; expected STRING, a number or TIMESTAMP")
+    if where == "time" and not isinstance(declared.dataType, usable):
+        raise ConfigError(f"{source}: events.time: {path} is a {declared.dataType.simpleString()}; expected STRING, a number or TIMESTAMP")
 
 
 def _paths(parsed: StructType, prefix: str = "") -> list[str]:
-    found: list[str] = []
+    paths: list[str] = []
     for f in parsed.fields:
-        found += _paths(f.dataType, f"{prefix}{f.name}.") if isinstance(f.dataType, StructType) else [prefix + f.name]
-    return found
+        paths += _paths(f.dataType, f"{prefix}{f.name}.") if isinstance(f.dataType, StructType) else [prefix + f.name]
+    return paths
 
 
 def type_at(parsed: StructType, path: str) -> DataType:
     """The declared type at a dotted path."""
-    found = field(parsed, path)
-    assert found is not None, path  # event_schema() has checked every path
-    return found.dataType
+    declared = field(parsed, path)
+    assert declared is not None, path  # event_schema() has checked every path
+    return declared.dataType

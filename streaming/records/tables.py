@@ -29,12 +29,12 @@ def decode(rows: DataFrame, events: Events, parsed: StructType, *, where: Mappin
     table does not have is null everywhere. ConfigError when the table lacks the key or the time.
     """
     actual = {name.lower(): name for name in rows.columns}
-    types = {name: rows.schema[found].dataType for name in parsed.fieldNames() if (found := actual.get(name.lower())) is not None}
+    types = {name: rows.schema[given_type].dataType for name in parsed.fieldNames() if (given_type := actual.get(name.lower())) is not None}
     for what, path in (("key", events.key), ("time", events.time)):
         if path is not None and path.split(".")[0] not in types:
             raise ConfigError(f"the input has no column {path.split('.')[0]} (events.{what}); its columns: {', '.join(rows.columns)}")
     given = {name: F.col(f"`{actual[name.lower()]}`") for name in types}
-    cast = {name for name, found in types.items() if not _same(found, parsed[name].dataType)}
+    cast = {name for name, given_type in types.items() if not _same(given_type, parsed[name].dataType)}
     fields = {f.name: _as(given.get(f.name), types.get(f.name), f.dataType) for f in parsed.fields}
     corrupt = F.col(CORRUPT) if CORRUPT in rows.columns else F.lit(None).cast("string")
     original = F.struct(*(given[name].alias(name) for name in sorted(cast))) if cast else F.lit(None).cast("struct<none: string>")
@@ -76,22 +76,22 @@ def _problem(events: Events, parsed: StructType, cast: set[str]) -> Column:
         )
         for name in sorted(cast)
     ]
-    found = F.when(F.col(CORRUPT).isNotNull(), say("malformed_csv", "the line has not as many columns as the header"))
+    problem = F.when(F.col(CORRUPT).isNotNull(), say("malformed_csv", "the line has not as many columns as the header"))
     if wrong:
         words = F.concat_ws(" ", F.lit("the value is not of the event schema"), *wrong)
-        found = found.when(F.coalesce(*wrong).isNotNull(), say("wrong_type", words))
-    return without_place(found, events, key=F.col(f"{META}.key"), time=F.col(f"{META}.event_time"))
+        problem = problem.when(F.coalesce(*wrong).isNotNull(), say("wrong_type", words))
+    return without_place(problem, events, key=F.col(f"{META}.key"), time=F.col(f"{META}.event_time"))
 
 
-def _same(found: DataType, declared: DataType) -> bool:
-    return found.simpleString() == declared.simpleString()
+def _same(given: DataType, declared: DataType) -> bool:
+    return given.simpleString() == declared.simpleString()
 
 
-def _as(given: Column | None, found: DataType | None, declared: DataType) -> Column:
-    if given is None or found is None or isinstance(found, NullType):
+def _as(given: Column | None, given_type: DataType | None, declared: DataType) -> Column:
+    if given is None or given_type is None or isinstance(given_type, NullType):
         return F.lit(None).cast(declared)
-    if _same(found, declared):
+    if _same(given_type, declared):
         return given
-    if isinstance(found, StringType) and isinstance(declared, StructType):
+    if isinstance(given_type, StringType) and isinstance(declared, StructType):
         return F.from_json(given, declared)
     return given.try_cast(declared)

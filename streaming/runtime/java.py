@@ -54,10 +54,10 @@ def _find(java_home: str, path: str) -> Path:
                 f"JAVA_HOME is {java_home}, but there is no bin/java in it; correct it, or unset it to take java from PATH"
             )
         return java
-    found = shutil.which("java", path=path)
-    if found is None:
+    on_path = shutil.which("java", path=path)
+    if on_path is None:
         raise EnvironmentFailure(f"no java on PATH, and JAVA_HOME is not set; {_NEXT_STEP}")
-    return Path(found)
+    return Path(on_path)
 
 
 def _version(java: Path) -> int:

@@ -39,12 +39,12 @@ def from_rows(rows: Sequence[Row], inputs: Mapping[str, ColumnKind]) -> Columns:
 
 def problems(row: Row, inputs: Mapping[str, ColumnKind]) -> dict[str, str]:
     """What is wrong with the types of a row: field -> "expected a number, got text". Null and missing are not wrong. Never a value."""
-    found: dict[str, str] = {}
+    wrong: dict[str, str] = {}
     for name, kind in inputs.items():
         value = row.get(name)
         if value is not None and not _fits(value, kind):
-            found[name] = f"expected {_EXPECTED[kind]}, got {_type(value)}"
-    return found
+            wrong[name] = f"expected {_EXPECTED[kind]}, got {_type(value)}"
+    return wrong
 
 
 def from_arrow(table: pa.RecordBatch | pa.Table, inputs: Mapping[str, ColumnKind]) -> Columns:
@@ -92,9 +92,9 @@ def _values(values: Sequence[Any], name: str, kind: ColumnKind) -> NDArray[Any]:
     if kind == "number":
         return np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
     if kind == "text":
-        found = np.empty(len(values), dtype=object)
-        found[:] = [None if value is None else text(value) for value in values]
-        return found
+        texts = np.empty(len(values), dtype=object)
+        texts[:] = [None if value is None else text(value) for value in values]
+        return texts
     return _vectors(values, name)
 
 

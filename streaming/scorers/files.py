@@ -86,10 +86,10 @@ class Package:
     def below(self, folder: str) -> Package:
         """The folder `folder` of this one as a package of its own; `""` and `"."`: all of it."""
         prefix = "" if folder in {"", "."} else folder.strip("/") + "/"
-        found = {path.removeprefix(prefix): content for path, content in self.files.items() if path.startswith(prefix)}
-        if not found:
+        inside = {path.removeprefix(prefix): content for path, content in self.files.items() if path.startswith(prefix)}
+        if not inside:
             raise ModelError(f"{self.uri}: no folder {folder!r}; the model is not complete, save it again")
-        return Package(f"{self.uri.rstrip('/')}/{prefix}".rstrip("/"), found, True)
+        return Package(f"{self.uri.rstrip('/')}/{prefix}".rstrip("/"), inside, True)
 
     def file(self, path: str) -> Package:
         """One file of this folder as a package of its own."""
@@ -105,8 +105,8 @@ def read(uri: str) -> Package:
     path = local_path(uri)
     try:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.is_file())
-            return Package(uri, {p.relative_to(path).as_posix(): p.read_bytes() for p in found}, True)
+            paths = sorted(p for p in path.rglob("*") if p.is_file())
+            return Package(uri, {p.relative_to(path).as_posix(): p.read_bytes() for p in paths}, True)
         return Package(uri, {path.name: path.read_bytes()}, False)
     except FileNotFoundError as missing:
         raise ModelError(f"{uri}: no such model; check model.uri") from missing

@@ -34,23 +34,23 @@ def flavour(uri: str, described: bytes) -> tuple[str, Mapping[str, Any], list[Es
     where = f"{uri}/{DESCRIPTION}"
     try:
         tree = yaml.safe_load(described)
-        found: Mapping[str, Any] = tree["flavors"]
-        chosen = next((name for name in _FLAVOURS if name in found), None)
+        flavours: Mapping[str, Any] = tree["flavors"]
+        chosen = next((name for name in _FLAVOURS if name in flavours), None)
         listed = json.loads((tree.get("signature") or {}).get("inputs") or "[]")
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as broken:
         raise ModelError(f"{where}: not a description of an MLflow model; save the model again") from broken
     if chosen is None:
-        raise ModelError(f"{where}: flavours {', '.join(found)}; expected one of {', '.join(_FLAVOURS)}")
+        raise ModelError(f"{where}: flavours {', '.join(flavours)}; expected one of {', '.join(_FLAVOURS)}")
     columns, types = [], {}
     for entry in listed:
         name, kind = entry.get("name"), entry.get("type")
         if kind == "tensor":
-            return chosen, found[chosen], [], {}
+            return chosen, flavours[chosen], [], {}
         if kind not in _PANDAS or not name:
             raise ModelError(f"{where}: signature: column {name!r} is {kind}; a model on a stream reads {', '.join(_PANDAS)}")
         columns.append(EstimatorColumn(name, "text" if kind == "string" else "number", None if kind == "string" else np.nan))
         types[name] = _PANDAS[kind]
-    return chosen, found[chosen], columns, types
+    return chosen, flavours[chosen], columns, types
 
 
 def open_scorer(package: Package, section: SavedModel) -> Scorer:
@@ -80,16 +80,16 @@ def open_mlflow(package: Package, *, trust: bool = False, allow: Sequence[str] =
 
 
 def _open_python(
-    found: Package, settings: Mapping[str, Any], columns: list[EstimatorColumn], types: dict[str, str], *, trust: bool
+    package: Package, settings: Mapping[str, Any], columns: list[EstimatorColumn], types: dict[str, str], *, trust: bool
 ) -> Scorer:
     from streaming.scorers.sklearn import SklearnScorer
 
     loader = settings.get("loader_module", "unknown")
     if not trust:
-        raise ModelError(f"{found.uri}: a python_function (loader {loader}): opening it runs whatever Python code is in it, with the rights of this "
+        raise ModelError(f"{package.uri}: a python_function (loader {loader}): opening it runs whatever Python code is in it, with the rights of this "
                          "service. If you know who made it, set model.trust: true and model.sha256")  # fmt: skip
     if not columns:
-        raise ModelError(f"{found.uri}: no signature with named columns, so nobody can tell what it reads; "
+        raise ModelError(f"{package.uri}: no signature with named columns, so nobody can tell what it reads; "
                          "save it again with signature=infer_signature(inputs, outputs)")  # fmt: skip
     try:
         with warnings.catch_warnings():
@@ -100,14 +100,14 @@ def _open_python(
             f"mlflow: the Python package {missing.name!r} is not installed; install it with: pip install 'streaming-scoring[mlflow]'"
         ) from missing
     # Code and artifacts of the model are read when they are needed: this copy lasts as long as the process.
-    folder = found.on_disk_for_good()
+    folder = package.on_disk_for_good()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = pyfunc.load_model(str(folder))
     except Exception as broken:  # any code may run, and fail, here
-        raise ModelError(f"{found.uri}: cannot be opened: {type(broken).__name__}: {broken}; save the model again") from broken
-    return SklearnScorer(found.uri, _PythonFunction(model, types), tuple(columns), 0)
+        raise ModelError(f"{package.uri}: cannot be opened: {type(broken).__name__}: {broken}; save the model again") from broken
+    return SklearnScorer(package.uri, _PythonFunction(model, types), tuple(columns), 0)
 
 
 @dataclass(frozen=True)

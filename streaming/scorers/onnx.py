@@ -119,10 +119,10 @@ class OnnxScorer(_Opened):
             feed = {name: np.zeros((1, *tensor.shape[1:]), tensor.dtype) if tensor.dtype != object else np.full((1, *tensor.shape[1:]), "", object)
                     for name, tensor in feed.items()}  # fmt: skip
         try:
-            found = self.session.run(None, feed)
+            outputs = self.session.run(None, feed)
         except BROKEN as refused:
             raise ModelError(f"{self.uri}: the model does not take these columns: {first_line(refused)}") from refused
-        return self._scores(found, n, errors)
+        return self._scores(outputs, n, errors)
 
     def _checked(self, column: Input, columns: Columns) -> NDArray[Any]:
         if column.name not in columns:
@@ -135,11 +135,11 @@ class OnnxScorer(_Opened):
             raise ModelError(f"{self.uri}: column {column.name!r}: expected vectors of {column.size} numbers, got {values.shape[1]}")
         return values
 
-    def _scores(self, found: Sequence[Any], n: int, errors: list[str | None]) -> Scores:
-        probability, names = (None, ()) if self.probability is None else probabilities_of(found[self.probability])
+    def _scores(self, outputs: Sequence[Any], n: int, errors: list[str | None]) -> Scores:
+        probability, names = (None, ()) if self.probability is None else probabilities_of(outputs[self.probability])
         if probability is not None:
             probability = probability[:n]
-        answered = np.asarray(found[self.label]).reshape(-1)[:n]
+        answered = np.asarray(outputs[self.label]).reshape(-1)[:n]
         if len(answered) != n:
             raise ModelError(f"{self.uri}: the model gave {len(answered)} predictions for {n} rows; expected one a row")
         prediction = self._indexes(answered, names)
@@ -233,10 +233,10 @@ def _declared(uri: str, classes: str | None) -> tuple[Any, ...]:
     if classes is None:
         return ()
     try:
-        found = json.loads(classes)
+        declared = json.loads(classes)
     except ValueError as broken:
         raise ModelError(f"{uri}: the metadata 'classes' is no JSON list of labels: {broken}") from broken
-    return tuple(found) if isinstance(found, list) else ()
+    return tuple(declared) if isinstance(declared, list) else ()
 
 
 def first_line(error: BaseException) -> str:

@@ -36,7 +36,7 @@ class Input:
 
 def columns_of(uri: str, inputs: Sequence[Any]) -> tuple[Input, ...]:
     """The inputs of a model, as columns. ModelError on one that is no tensor of numbers or text, (n,) or (n, k)."""
-    found = []
+    columns = []
     for given in inputs:
         element = given.type.removeprefix("tensor(").removesuffix(")")
         rank, last = len(given.shape or ()), given.shape[-1] if given.shape else None
@@ -49,8 +49,8 @@ def columns_of(uri: str, inputs: Sequence[Any]) -> tuple[Input, ...]:
         if element == "string" and not one:
             raise ModelError(f"{uri}: input {given.name!r} is a matrix of text; expected one column of text an input")
         kind: ColumnKind = "text" if element == "string" else "number" if one else "vector"
-        found.append(Input(given.name, kind, element, rank, size))
-    return tuple(found)
+        columns.append(Input(given.name, kind, element, rank, size))
+    return tuple(columns)
 
 
 def outputs_of(uri: str, outputs: Sequence[Any]) -> tuple[int, int | None]:
@@ -100,12 +100,12 @@ def _rows(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask if mask.ndim == 2 else mask[:, None]
 
 
-def probabilities_of(found: Any) -> tuple[NDArray[np.float64], tuple[Any, ...]]:
+def probabilities_of(said: Any) -> tuple[NDArray[np.float64], tuple[Any, ...]]:
     """A matrix of probabilities, and the classes if the model says them (ZipMap: a list of dicts)."""
-    if isinstance(found, list):
-        names = tuple(found[0]) if found else ()
-        return np.array([[row[name] for name in names] for row in found], dtype=np.float64).reshape(len(found), len(names)), names
-    matrix = np.array(found, dtype=np.float64)
+    if isinstance(said, list):
+        names = tuple(said[0]) if said else ()
+        return np.array([[row[name] for name in names] for row in said], dtype=np.float64).reshape(len(said), len(names)), names
+    matrix = np.array(said, dtype=np.float64)
     if matrix.ndim == 1 or matrix.shape[-1] == 1:
         # The probability of class 1 alone.
         positive = matrix.reshape(-1)

@@ -87,7 +87,7 @@ def describe(uri: str, model: Any) -> Description:
         if kind not in _TYPES:
             raise ModelError(f"{uri}: field {name!r} is {kind}; a model on a stream reads {', '.join(_TYPES)}")
         types[name] = _TYPES[kind]
-    classes = tuple(str(found.toVal()) for found in model.classes())
+    classes = tuple(str(value.toVal()) for value in model.classes())
     predicted, chances = "", dict[str, str]()
     for output in model.outputFields():
         feature, name = str(output.feature()), str(output.name())
@@ -122,13 +122,13 @@ class PmmlScorer:
         prediction: NDArray[np.float64] = np.full(n, np.nan)
         probability = np.full((n, len(about.classes)), np.nan) if about.probabilities else None
         errors: list[str | None] = [None] * n
-        records = [dict(zip(values, row, strict=True)) for row in zip(*(found.tolist() for found in values.values()), strict=True)]
+        records = [dict(zip(values, row, strict=True)) for row in zip(*(label.tolist() for label in values.values()), strict=True)]
         for row, answer in enumerate(self._answers([_sent(about, record) for record in records])):
-            found, chances = _read(about, answer)
-            if found is None or (chances is not None and None in chances) or _infinite(records[row]):
+            label, chances = _read(about, answer)
+            if label is None or (chances is not None and None in chances) or _infinite(records[row]):
                 errors[row] = _why(about, records[row])
                 continue
-            prediction[row] = found
+            prediction[row] = label
             if probability is not None:
                 probability[row] = chances
         return Scores(prediction, probability, errors)
@@ -158,15 +158,15 @@ def _infinite(record: Mapping[str, Any]) -> bool:
 
 def _sent(about: Description, record: Mapping[str, Any]) -> dict[str, Any]:
     """The record without missing values, each number as the document has it."""
-    found: dict[str, Any] = {}
+    sent: dict[str, Any] = {}
     for name, value in record.items():
         if value is None or (isinstance(value, float) and not np.isfinite(value)):
             continue
         kind = about.types[name]
         if kind == "integer" and not float(value).is_integer():
             continue
-        found[name] = int(value) if kind == "integer" else bool(value) if kind == "boolean" else value
-    return found
+        sent[name] = int(value) if kind == "integer" else bool(value) if kind == "boolean" else value
+    return sent
 
 
 def _read(about: Description, answer: Mapping[str, Any]) -> tuple[float | None, Sequence[float | None] | None]:
@@ -177,10 +177,10 @@ def _read(about: Description, answer: Mapping[str, Any]) -> tuple[float | None, 
     if about.classes:
         return (float(about.classes.index(str(said))) if str(said) in about.classes else None), chances
     try:
-        found = float(said)
+        number = float(said)
     except ValueError:
         return None, chances
-    return (found if np.isfinite(found) else None), chances
+    return (number if np.isfinite(number) else None), chances
 
 
 def _why(about: Description, record: Mapping[str, Any]) -> str:
@@ -209,11 +209,11 @@ def open_pmml(package: Package) -> PmmlScorer:
 def jars(patterns: Sequence[str]) -> list[Path]:
     """The jars of the Python package pypmml that match: PMML4S itself is not on every Maven mirror. EnvironmentFailure without it."""
     spec = find_spec("pypmml")
-    found = [] if spec is None else [jar for pattern in patterns for jar in sorted((Path(str(spec.origin)).parent / "jars").glob(pattern))]
-    if len(found) < len(patterns):
+    paths = [] if spec is None else [jar for pattern in patterns for jar in sorted((Path(str(spec.origin)).parent / "jars").glob(pattern))]
+    if len(paths) < len(patterns):
         raise EnvironmentFailure("pmml: the Python package 'pypmml', which brings PMML4S, is not installed; "
                                  "install it with: pip install 'streaming-scoring[pmml]'")  # fmt: skip
-    return found
+    return paths
 
 
 @lru_cache(maxsize=1)

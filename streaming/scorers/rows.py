@@ -30,18 +30,18 @@ def generate(
     `labels`: what a text column may hold; `sizes`: lengths of vectors; `types`: Spark's names, for columns of integers.
     """
     rng = np.random.default_rng(seed)
-    found: dict[str, NDArray[Any]] = {}
+    columns: dict[str, NDArray[Any]] = {}
     for name, kind in kinds.items():
         null = rng.random(n) < 0.02
         null[:1] = True
         if kind == "text":
-            found[name] = _texts(rng, n, (labels or {}).get(name, ()), null)
+            columns[name] = _texts(rng, n, (labels or {}).get(name, ()), null)
         elif kind == "number":
-            found[name] = _numbers(rng, n, (types or {}).get(name.lower(), "double"), null)
+            columns[name] = _numbers(rng, n, (types or {}).get(name.lower(), "double"), null)
         else:
             size = (sizes or {}).get(name, 1)
-            found[name] = np.column_stack([_numbers(rng, n, "double", null) for _ in range(size)])
-    return found
+            columns[name] = np.column_stack([_numbers(rng, n, "double", null) for _ in range(size)])
+    return columns
 
 
 def _texts(rng: np.random.Generator, n: int, known: Sequence[str], null: NDArray[np.bool_]) -> NDArray[Any]:

@@ -165,8 +165,8 @@ class SklearnScorer:
 
     def _why(self, table: Any, row: int, refused: Exception) -> str:
         """What is odd about a row that the model refuses. Never the estimator's own words: they tend to quote values."""
-        odd = [found for found, where in self._oddities(table, np.array([row])) if where.any()]
-        known = [found for found in odd if self._refuses(*found)]
+        odd = [oddity for oddity, where in self._oddities(table, np.array([row])) if where.any()]
+        known = [oddity for oddity in odd if self._refuses(*oddity)]
         return self._said(known or odd) if odd else f"{self._name()}: refuses the row ({type(refused).__name__})"
 
     def _said(self, odd: Sequence[tuple[str, str]]) -> str:

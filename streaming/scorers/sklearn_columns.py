@@ -48,14 +48,16 @@ def columns_of(estimator: Any, signature: Sequence[EstimatorColumn] = ()) -> tup
     if names is None:
         return tuple(signature)
     otherwise = {column.name: column for column in signature}
-    found: dict[int, EstimatorColumn] = {}
+    known_columns: dict[int, EstimatorColumn] = {}
     for index, reader, categories in _readers(estimator, list(range(len(names)))):
         column = _column(str(names[index]), reader, categories)
         # What comes first says what stands for null; what says which texts it knows may come later.
-        first = found.setdefault(index, column)
+        first = known_columns.setdefault(index, column)
         if first.known is None and column.known is not None:
-            found[index] = replace(first, known=column.known)
-    return tuple(found.get(index) or otherwise.get(str(name)) or EstimatorColumn(str(name), "number") for index, name in enumerate(names))
+            known_columns[index] = replace(first, known=column.known)
+    return tuple(
+        known_columns.get(index) or otherwise.get(str(name)) or EstimatorColumn(str(name), "number") for index, name in enumerate(names)
+    )
 
 
 def _readers(estimator: Any, indexes: list[int]) -> Iterator[tuple[int, Any, Any]]:
@@ -78,7 +80,7 @@ def _readers(estimator: Any, indexes: list[int]) -> Iterator[tuple[int, Any, Any
             if not isinstance(transformer, str):
                 yield from _readers(transformer, indexes)
     elif len(getattr(estimator, "categories_", ())) == len(indexes):
-        yield from ((index, estimator, found) for index, found in zip(indexes, estimator.categories_, strict=True))
+        yield from ((index, estimator, texts) for index, texts in zip(indexes, estimator.categories_, strict=True))
     elif hasattr(estimator, "statistics_") or _is_vectorizer(estimator):
         yield from ((index, estimator, None) for index in indexes)
 
@@ -125,17 +127,17 @@ def take(table: Any, rows: NDArray[Any]) -> Any:
 
 def oddities(columns: Sequence[EstimatorColumn], table: pd.DataFrame) -> list[tuple[tuple[str, str], NDArray[np.bool_]]]:
     """Where each column has null, infinite, huge or unseen values."""
-    found = []
+    odd = []
     for column in columns:
         values = table[column.name].to_numpy()
         if column.kind == "number":
-            found += [((column.name, oddity), where) for oddity, where in number_oddities(values)]
+            odd += [((column.name, oddity), where) for oddity, where in number_oddities(values)]
             continue
         nulls = pd.isna(values)
-        found.append(((column.name, "null"), nulls))
+        odd.append(((column.name, "null"), nulls))
         if column.known is not None:
-            found.append(((column.name, "unseen"), ~nulls & ~np.isin(values.astype(str), list(column.known))))
-    return found
+            odd.append(((column.name, "unseen"), ~nulls & ~np.isin(values.astype(str), list(column.known))))
+    return odd
 
 
 def number_oddities(values: NDArray[Any]) -> list[tuple[str, NDArray[np.bool_]]]:

@@ -109,14 +109,14 @@ class Scorer:
             raise PackageError(f"the columns have different lengths: {sorted(lengths)}")
         if lengths == {0}:
             feed = {column["name"]: _one_row(column) for column in self._inputs}
-        found = dict(zip(self._outputs, self._session.run(None, feed), strict=True))
+        outputs = dict(zip(self._outputs, self._session.run(None, feed), strict=True))
         if lengths == {0}:
-            found = {name: values[:0] for name, values in found.items()}
-        return self._answers(found)
+            outputs = {name: values[:0] for name, values in outputs.items()}
+        return self._answers(outputs)
 
-    def _answers(self, found: Mapping[str, Any]) -> Answers:
-        prediction = np.asarray(found["prediction"], dtype=np.float64).reshape(-1)
-        probability, failed = found.get("probability"), found.get("failed")
+    def _answers(self, outputs: Mapping[str, Any]) -> Answers:
+        prediction = np.asarray(outputs["prediction"], dtype=np.float64).reshape(-1)
+        probability, failed = outputs.get("probability"), outputs.get("failed")
         if probability is not None:
             probability = np.asarray(probability, dtype=np.float64)
         good = np.isfinite(prediction) & (np.isfinite(probability).all(axis=1) if probability is not None else True)
@@ -127,7 +127,7 @@ class Scorer:
             prediction[row] = math.nan
             if probability is not None:
                 probability[row] = math.nan
-        return Answers(prediction, probability, errors, found.get("features"))
+        return Answers(prediction, probability, errors, outputs.get("features"))
 
     def _tensor(self, column: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         name, kind = column["name"], column["kind"]

@@ -64,8 +64,8 @@ def _parts(scorer: Scorer, rows: Rows, values: Columns) -> Iterator[tuple[Rows, 
         if len(rows) > 1:
             half = len(rows) // 2
             for part in (slice(None, half), slice(half, None)):
-                yield from _parts(scorer, rows[part], {name: found[part] for name, found in values.items()})
+                yield from _parts(scorer, rows[part], {name: column[part] for name, column in values.items()})
             return
         # Not the scorer's own words: nobody knows whether they hold values.
-        sizes = [f"{name} has {found.shape[1]} numbers" for name, found in values.items() if found.ndim == 2]
+        sizes = [f"{name} has {column.shape[1]} numbers" for name, column in values.items() if column.ndim == 2]
         yield rows, failed(1, "; ".join(["the model refuses the row", *sizes]))

@@ -36,11 +36,11 @@ def numeric_label(rows: DataFrame, section: Train, *, source: str) -> Label:
     where = f"{source}: train.label: {section.label}"
     if section.positive_label is not None:
         raise ConfigError(f"{source}: train.positive_label: only for classifiers; {section.algorithm} predicts a number")
-    found, raw = rows.schema["_raw_label"].dataType, F.col("_raw_label")
-    if isinstance(found, NumericType):
+    given, raw = rows.schema["_raw_label"].dataType, F.col("_raw_label")
+    if isinstance(given, NumericType):
         return Label(raw.cast("double"), {})
-    if not isinstance(found, StringType) or section.format != "csv":
-        raise ConfigError(f"{where} is {found.simpleString()}; {section.algorithm} expects a number; cast it, or choose a classifier")
+    if not isinstance(given, StringType) or section.format != "csv":
+        raise ConfigError(f"{where} is {given.simpleString()}; {section.algorithm} expects a number; cast it, or choose a classifier")
     number = F.trim(raw).try_cast("double")
     if wrong := rows.filter(number.isNull() | F.isnan(number)).count():
         raise ConfigError(
@@ -80,11 +80,11 @@ def class_label(rows: DataFrame, section: Train, *, source: str) -> Label:
     return label
 
 
-def _in_order(values: list[str], found: DataType, section: Train, where: str) -> dict[str, int]:
+def _in_order(values: list[str], given: DataType, section: Train, where: str) -> dict[str, int]:
     """The class of each of `values`, which come by frequency."""
-    if isinstance(found, BooleanType) or (section.format == "csv" and {value.lower() for value in values} <= {"true", "false"}):
+    if isinstance(given, BooleanType) or (section.format == "csv" and {value.lower() for value in values} <= {"true", "false"}):
         return {value: int(value.lower() == "true") for value in values}
-    if isinstance(found, NumericType) or section.format == "csv":
+    if isinstance(given, NumericType) or section.format == "csv":
         try:
             numbers = {value: float(value) for value in values}
         except ValueError:

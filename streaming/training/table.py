@@ -139,23 +139,25 @@ def _number(name: str) -> Column:
 def _features(schema: StructType, section: Train, source: str) -> StructType:
     fields = []
     for name in section.categorical:
-        found = schema[name].dataType
-        if not isinstance(found, StringType | NumericType | BooleanType):
-            raise ConfigError(f"{source}: train.categorical: {name} is {found.simpleString()}; expected text, a whole number or a boolean")
-        # A boolean is learned as the text "true" or "false", which is also how an event field declared STRING reads JSON's true.
-        fields.append(StructField(name, StringType() if isinstance(found, BooleanType | StringType) else found))
-    for name in section.numeric:
-        found = schema[name].dataType
-        if not isinstance(found, NumericType):
+        declared = schema[name].dataType
+        if not isinstance(declared, StringType | NumericType | BooleanType):
             raise ConfigError(
-                f"{source}: train.numeric: {name} is {found.simpleString()}; expected a number; cast it, or list it under train.categorical"
+                f"{source}: train.categorical: {name} is {declared.simpleString()}; expected text, a whole number or a boolean"
             )
-        fields.append(StructField(name, found))
+        # A boolean is learned as the text "true" or "false", which is also how an event field declared STRING reads JSON's true.
+        fields.append(StructField(name, StringType() if isinstance(declared, BooleanType | StringType) else declared))
+    for name in section.numeric:
+        declared = schema[name].dataType
+        if not isinstance(declared, NumericType):
+            raise ConfigError(
+                f"{source}: train.numeric: {name} is {declared.simpleString()}; expected a number; cast it, or list it under train.categorical"
+            )
+        fields.append(StructField(name, declared))
     return StructType(fields)
 
 
-def _as_feature(found: DataType, field: StructField) -> Column:
-    return F.col(f"`{field.name}`").cast(field.dataType).alias(field.name) if found != field.dataType else F.col(f"`{field.name}`")
+def _as_feature(declared: DataType, field: StructField) -> Column:
+    return F.col(f"`{field.name}`").cast(field.dataType).alias(field.name) if declared != field.dataType else F.col(f"`{field.name}`")
 
 
 def _row_hash(schema: StructType) -> Column:

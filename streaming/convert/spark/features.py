@@ -225,12 +225,12 @@ def slicer(graph: Graph, stage: Stage, fitted: Any, types: Types) -> None:
 
 def _made(graph: Graph, stage: Stage) -> Value:
     """The vector that an earlier stage made: this stage does not know how long a vector of the event would be."""
-    found = graph.values.get(stage.inputs[0].lower())
-    if found is None:
+    made = graph.values.get(stage.inputs[0].lower())
+    if made is None:
         raise CannotConvert(
             f"it reads the vector {stage.inputs[0]} from the event, whose length the model does not say; put a VectorAssembler before it"
         )
-    return graph.vector(stage.inputs[0], found.width, stage.flow())
+    return graph.vector(stage.inputs[0], made.width, stage.flow())
 
 
 FEATURES: Final[Mapping[str, Convert]] = {

@@ -72,19 +72,19 @@ class Graph:
 
     def text(self, name: str) -> Value:
         """The column of text `name`."""
-        found = self._value(name, "text", 1)
-        if not found.is_text:
+        value = self._value(name, "text", 1)
+        if not value.is_text:
             raise CannotConvert(f"{name} is read as text here, and is a number elsewhere in the model")
-        return found
+        return value
 
     def vector(self, name: str, width: int, where: str) -> Value:
         """The vector column `name` of `width` elements. A row where it is null fails: no stage of Spark ML takes a null vector."""
-        found = self._value(name, "vector", width)
-        if found.width != width:
-            raise CannotConvert(f"{name} has {found.width} elements, expected {width}")
-        if found.null is not None:
-            self.fail(found.null, f"{where}: {name} is null")
-        return found
+        value = self._value(name, "vector", width)
+        if value.width != width:
+            raise CannotConvert(f"{name} has {value.width} elements, expected {width}")
+        if value.null is not None:
+            self.fail(value.null, f"{where}: {name} is null")
+        return value
 
     def any(self, name: str) -> Value:
         """The column `name`, number or vector, as an earlier stage wrote it; an input is a number."""
@@ -99,13 +99,13 @@ class Graph:
         return name.lower() in {seen.lower() for seen in self.inputs}
 
     def _value(self, name: str, kind: ColumnKind, width: int) -> Value:
-        found = self.values.get(name.lower())
-        if found is None:
+        value = self.values.get(name.lower())
+        if value is None:
             declared = next((k for seen, k in self.kinds.items() if seen.lower() == name.lower()), kind)
             if "text" in {declared, kind} and declared != kind:
                 raise CannotConvert(f"{name} is read as {kind} here and as {declared} elsewhere in the model")
-            found = self._input(next((seen for seen in self.kinds if seen.lower() == name.lower()), name), kind, width)
-        return found
+            value = self._input(next((seen for seen in self.kinds if seen.lower() == name.lower()), name), kind, width)
+        return value
 
     def _input(self, name: str, kind: ColumnKind, width: int) -> Value:
         # An input may be called as the graph's own tensors are, so it gets a node and a name of its own.
@@ -130,11 +130,11 @@ class Graph:
             self.failures.append(text)
         number = self.const([[self.failures.index(text) + 1]], np.int64)
         none = self.const([[0]], np.int64)
-        found = self.add("Where", mask, number, none)
+        number_or_none = self.add("Where", mask, number, none)
         if self._failed is not None:
             before = self.add("Equal", self._failed, none)
-            found = self.add("Where", before, found, self._failed)
-        self._failed = found
+            number_or_none = self.add("Where", before, number_or_none, self._failed)
+        self._failed = number_or_none
 
     def finish(self, prediction: str, probability: Value | None, features: Value | None, where: str) -> onnx.ModelProto:
         """The model, checked. Rows whose answer is no finite number fail, as those of a SparkModel do."""
@@ -179,11 +179,11 @@ class Graph:
 
 def either(graph: Graph, *masks: str | None) -> str | None:
     """The `or` of the masks that there are; None when there are none."""
-    found: str | None = None
+    joined: str | None = None
     for mask in masks:
         if mask is not None:
-            found = mask if found is None else graph.add("Or", found, mask)
-    return found
+            joined = mask if joined is None else graph.add("Or", joined, mask)
+    return joined
 
 
 def affine(graph: Graph, value: str, matrix: NDArray[np.float64], offset: NDArray[np.float64] | float = 0.0) -> str:

@@ -27,19 +27,19 @@ _NULL_TEXT: Final = "\ue000null"
 
 def kinds_of(inputs: StructType) -> dict[str, ColumnKind]:
     """The kinds of a SparkModel's inputs. A column of any type is read as text: only StringIndexer takes any."""
-    found: dict[str, ColumnKind] = {}
+    kinds: dict[str, ColumnKind] = {}
     for column in inputs.fields:
         if isinstance(column.dataType, StringType | NullType):
-            found[column.name] = "text"
+            kinds[column.name] = "text"
         elif isinstance(column.dataType, DoubleType):
-            found[column.name] = "number"
+            kinds[column.name] = "number"
         elif column.dataType == ArrayType(DoubleType()):
-            found[column.name] = "vector"
+            kinds[column.name] = "vector"
         else:
             raise ModelError(
                 f"column {column.name!r}: {column.dataType.simpleString()} has no portable form; expected a number, text or vector"
             )
-    return found
+    return kinds
 
 
 def convert(model: SparkModel) -> Converted:
@@ -79,10 +79,10 @@ def convert(model: SparkModel) -> Converted:
 def _classes(model: SparkModel) -> tuple[str, ...] | None:
     """The labels of the classes, from the training manifest."""
     described = (model.manifest or {}).get("label")
-    found = described.get("classes") if isinstance(described, dict) else None
-    if not isinstance(found, dict) or sorted(found.values()) != list(range(len(found))):
+    classes = described.get("classes") if isinstance(described, dict) else None
+    if not isinstance(classes, dict) or sorted(classes.values()) != list(range(len(classes))):
         return None
-    return tuple(sorted(found, key=lambda label: int(found[label]))) or None
+    return tuple(sorted(classes, key=lambda label: int(classes[label]))) or None
 
 
 def _why_not(stage: Stage) -> str | None:

@@ -184,22 +184,22 @@ class Guard:
         types = {f.name: f.dataType for f in rows.schema.fields}
         seen = sorted({str(a.name()) for a in _items(child.references().toSeq()) if not str(a.name()).startswith(OWN)})
         said = f"refuses the value{'s' if len(seen) > 1 else ''} of {', '.join(seen)}" if seen else "failed"
-        found = self.failures.number(f"{stage.flow()}: {said}")
+        reason = self.failures.number(f"{stage.flow()}: {said}")
         # Only what an event itself can get wrong is looked at: what earlier stages made, they would have refused.
         for column in [name for name in reversed(seen) if name in self.inputs]:
             if isinstance(types.get(column), DoubleType | FloatType):
-                found = F.when(F.isnan(quoted(column)), self.failures.number(f"{stage.flow()}: {column} is NaN")).otherwise(found)
-            found = F.when(quoted(column).isNull(), self.failures.number(f"{stage.flow()}: {column} is null")).otherwise(found)
+                reason = F.when(F.isnan(quoted(column)), self.failures.number(f"{stage.flow()}: {column} is NaN")).otherwise(reason)
+            reason = F.when(quoted(column).isNull(), self.failures.number(f"{stage.flow()}: {column} is null")).otherwise(reason)
         failed = F.col(name).isNull() if legal is None else F.col(name).isNull() & ~legal
-        return failed, found
+        return failed, reason
 
     def _is_python(self, stage: Stage, expression: Any) -> bool:
         """True when Python computes `expression`: no TryEval reaches it, and real-time mode refuses it."""
         patterns = self._jvm().org.apache.spark.sql.catalyst.trees.TreePattern
-        found = bool(expression.containsPattern(patterns.PYTHON_UDF()))
-        if found and str(stage) not in self.python:
+        in_python = bool(expression.containsPattern(patterns.PYTHON_UDF()))
+        if in_python and str(stage) not in self.python:
             self.python.append(str(stage))
-        return found
+        return in_python
 
     def _jvm(self) -> Any:
         return self.spark._jvm
@@ -226,11 +226,11 @@ class Guard:
 
 def first_failure(checks: Sequence[tuple[Column, Column]]) -> Column:
     """The row's failure so far, or the number of the first of `checks` (when, number) that applies; null on a good row."""
-    found: Any = F
+    first: Any = F
     # One CASE for all: a third of the bytecode of a CASE for each.
     for when, number in checks:
-        found = found.when(when, number)
-    return F.coalesce(F.col(FAILED), found)
+        first = first.when(when, number)
+    return F.coalesce(F.col(FAILED), first)
 
 
 def is_vector(rows: DataFrame, name: str) -> bool:

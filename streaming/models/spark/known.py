@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 def known_labels(model: SparkModel) -> dict[str, tuple[str, ...]]:
     """Of each text column the labels of its StringIndexers."""
-    found: dict[str, tuple[str, ...]] = {}
+    labels_of: dict[str, tuple[str, ...]] = {}
     for stage, transform in model.steps:
         if stage.name == "StringIndexerModel":
             fitted: Any = transform.__self__  # type: ignore[attr-defined]
             for name, labels in zip(stage.inputs, fitted.labelsArray, strict=True):
-                found[name] = (*found.get(name, ()), *labels)
-    return found
+                labels_of[name] = (*labels_of.get(name, ()), *labels)
+    return labels_of
 
 
 def known_types(model: SparkModel) -> dict[str, str]:
@@ -27,6 +27,6 @@ def known_types(model: SparkModel) -> dict[str, str]:
     ddl = features.get("schema") if isinstance(features, dict) else None
     if not isinstance(ddl, str):
         return {}
-    found = StructType.fromDDL(ddl)
-    assert isinstance(found, StructType)
-    return {column.name.lower(): column.dataType.simpleString() for column in found.fields}
+    inputs = StructType.fromDDL(ddl)
+    assert isinstance(inputs, StructType)
+    return {column.name.lower(): column.dataType.simpleString() for column in inputs.fields}

@@ -92,20 +92,20 @@ def _metadata(spark: SparkSession, uri: str, place: str, names: Sequence[str]) -
         lines = [line for line in manifest.content(spark, f"{where}/{names[0]}").decode().split("\n") if line.strip()]
         if len(lines) != 1:
             raise ModelError(f"{where}: expected one line of JSON, got {len(lines)}; save the model again")
-        found = json.loads(lines[0], object_pairs_hook=_no_twins)
-        if not isinstance(found, dict) or not all(isinstance(found.get(key), str) for key in ("class", "uid")):
+        metadata = json.loads(lines[0], object_pairs_hook=_no_twins)
+        if not isinstance(metadata, dict) or not all(isinstance(metadata.get(key), str) for key in ("class", "uid")):
             raise ModelError(f"{where}: expected the JSON of a Spark ML stage with 'class' and 'uid'; save the model again")
     except ValueError as broken:
         raise ModelError(f"{where}: not the JSON of a Spark ML stage: {broken}; save the model again") from broken
-    return found
+    return metadata
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Two values under one name: another parser may take the other one, so what was vetted would not be what is loaded."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
         raise ValueError("a name stands twice in one object")
-    return found
+    return entries
 
 
 def flatten(uri: str, metadata: Mapping[str, Mapping[str, Any]]) -> tuple[Stage, ...]:
@@ -118,15 +118,15 @@ def _numbered(stages: Sequence[Stage]) -> list[Stage]:
 
 
 def _flatten(uri: str, metadata: Mapping[str, Mapping[str, Any]], place: str) -> list[Stage]:
-    found = metadata[place]
-    if found["class"] not in _PIPELINES:
+    described = metadata[place]
+    if described["class"] not in _PIPELINES:
         return [_stage(uri, metadata, place)]
     below = f"{place}/stages/" if place else "stages/"
     children = {}
     for other in metadata:
         if other.startswith(below) and (match := _STAGE.fullmatch(other.removeprefix(below))):
             children[int(match[1])] = (match[2], other)
-    uids = list(found.get("paramMap", {}).get("stageUids", []))
+    uids = list(described.get("paramMap", {}).get("stageUids", []))
     if [children[i][0] for i in sorted(children)] != uids or sorted(children) != list(range(len(uids))):
         raise ModelError(f"{uri}/{place}: the pipeline names the stages {', '.join(map(str, uids))}; its folder has "
                          f"{', '.join(uid for uid, _ in children.values())}; save the model again")  # fmt: skip
@@ -134,11 +134,11 @@ def _flatten(uri: str, metadata: Mapping[str, Mapping[str, Any]], place: str) ->
 
 
 def _stage(uri: str, metadata: Mapping[str, Mapping[str, Any]], place: str) -> Stage:
-    found = metadata[place]
-    params = {**found.get("defaultParamMap", {}), **found.get("paramMap", {})}
+    described = metadata[place]
+    params = {**described.get("defaultParamMap", {}), **described.get("paramMap", {})}
     nested = f"{place}/pipelineModel".lstrip("/")
     inner = tuple(_numbered(_flatten(uri, metadata, nested))) if nested in metadata else ()
-    name = found["class"].rsplit(".", 1)[-1]
+    name = described["class"].rsplit(".", 1)[-1]
     reads = [params[key] for key in ("inputCol", "featuresCol", "offsetCol", "vectorCol") if params.get(key) and "inputCols" not in params]
     reads += params.get("inputCols", [])
     writes = [params[key] for key in _OUTPUTS if params.get(key) and not (key == "outputCol" and "outputCols" in params)]
@@ -148,7 +148,7 @@ def _stage(uri: str, metadata: Mapping[str, Mapping[str, Any]], place: str) -> S
         reads, writes = list(inputs_of(live)), [str(params.get("featuresCol"))]
     if name in _IN_PLACE:
         writes = list(reads)
-    return Stage(0, found["class"], found["uid"], tuple(map(str, reads)), tuple(map(str, writes)), params, place, inner)
+    return Stage(0, described["class"], described["uid"], tuple(map(str, reads)), tuple(map(str, writes)), params, place, inner)
 
 
 def needed(stages: Sequence[Stage], wanted: set[str]) -> tuple[Stage, ...]:
@@ -164,13 +164,13 @@ def needed(stages: Sequence[Stage], wanted: set[str]) -> tuple[Stage, ...]:
 def inputs_of(stages: Sequence[Stage]) -> dict[str, DataType]:
     """The columns that `stages` read from outside, with the types they accept."""
     made: set[str] = set()
-    found: dict[str, DataType] = {}
+    inputs: dict[str, DataType] = {}
     for stage in stages:
         for name, accepted in zip(stage.inputs, _types(stage), strict=True):
-            if name not in made and isinstance(found.get(name, NullType()), NullType):
-                found[name] = accepted
+            if name not in made and isinstance(inputs.get(name, NullType()), NullType):
+                inputs[name] = accepted
         made |= set(stage.outputs)
-    return found
+    return inputs
 
 
 def _types(stage: Stage) -> list[DataType]:

@@ -197,16 +197,16 @@ def _visible(model: SparkModel, events: DataFrame) -> list[Column]:
 
 def _vectors(model: SparkModel, rows: DataFrame, guard: Guard) -> DataFrame:
     """Arrays made vectors where the pipeline reads vectors: JSON has no vectors."""
-    found = {
+    vectors = {
         f.name: array_to_vector(quoted(f.name).cast("array<double>"))
         for f in model.inputs().fields
         if f.dataType == ArrayType(DoubleType()) and isinstance(rows.schema[f.name].dataType, ArrayType)
     }
-    if not found:
+    if not vectors:
         return rows
-    names = tuple(found)
+    names = tuple(vectors)
     stage = Stage(-1, "streaming.Input", "input", names, names, {})
-    return guard.apply(stage, rows, lambda frame: frame.withColumns(found))
+    return guard.apply(stage, rows, lambda frame: frame.withColumns(vectors))
 
 
 def _null_unsafe(stage: Stage, rows: DataFrame, guard: Guard) -> DataFrame:

@@ -144,14 +144,14 @@ def _by_learner(config: Config, then: GivenAnswer, spark: SparkSession) -> Compa
     if then.features is None:
         return Compared(then, None, None, "the record has no features")
     try:
-        one = versions.learner(config, then.model, lambda: spark)
-        start = one.log.folder.read("start.npz") if then.model_version == WARM else None
-        snapshot = Snapshot.from_bytes(start) if start is not None else one.log.version(then.model_version)
+        learning = versions.learner(config, then.model, lambda: spark)
+        start = learning.log.folder.read("start.npz") if then.model_version == WARM else None
+        snapshot = Snapshot.from_bytes(start) if start is not None else learning.log.version(then.model_version)
     except StreamingError as gone:
         return Compared(then, None, None, str(gone))
-    weights, features = one.weights(snapshot), np.array([then.features])
+    weights, features = learning.weights(snapshot), np.array([then.features])
     # A learner without weights (River) is asked itself, as the lane asks it.
-    scored = one.learner.score(one.state_of(snapshot), features) if weights is None else weights.predict(features)
+    scored = learning.learner.score(learning.state_of(snapshot), features) if weights is None else weights.predict(features)
     probability = None if scored.probability is None else scored.probability[0].tolist()
     again = GivenAnswer(then.model, then.model_version, float(scored.prediction[0]), probability, key=then.key)
     difference = _difference(then, again)

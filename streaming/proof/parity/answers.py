@@ -26,12 +26,12 @@ def scores(answers: Sequence[RowAnswer]) -> Scores:
     return Scores(prediction, np.array([each.get("probability") or nothing for each in answers], dtype=np.float64), error)
 
 
-def in_order(found: Mapping[int, RowAnswer], n: int, form: str) -> list[RowAnswer]:
+def in_order(answers: Mapping[int, RowAnswer], n: int, form: str) -> list[RowAnswer]:
     """The answers to rows 0 to n - 1. ModelError when one is missing."""
-    missing = [row for row in range(n) if row not in found]
+    missing = [row for row in range(n) if row not in answers]
     if missing:
         raise ModelError(f"parity: {form}: {len(missing)} of {n} rows have no answer, the first is row {missing[0]}")
-    return [found[row] for row in range(n)]
+    return [answers[row] for row in range(n)]
 
 
 def some(of: Scores, rows: Sequence[int]) -> Scores:

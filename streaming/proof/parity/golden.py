@@ -69,8 +69,8 @@ class Golden:
 
     def inputs(self) -> list[dict[str, Any]]:
         """What the model reads of each event as JSON values; null for null."""
-        found = {name: [_plain(value) for value in values.tolist()] for name, values in self.columns.items()}
-        return [{name: values[i] for name, values in found.items()} for i in range(len(self))]
+        rows = {name: [_plain(value) for value in values.tolist()] for name, values in self.columns.items()}
+        return [{name: values[i] for name, values in rows.items()} for i in range(len(self))]
 
     def complete(self) -> list[int]:
         """The numbers of the events in which nothing that the model reads is null."""
@@ -84,8 +84,8 @@ def make(config: Config, model: SparkModel, folder: Path, *, data: Path | None, 
     """
     schema = event_schema(model.spark, config.events)
     arrow = to_arrow_schema(schema)
-    found = generated(config, model, schema, n or 1000) if data is None else _read(data, arrow)[:n]
-    kept = [(i, event) for i, each in enumerate(found) if _usable(event := _finite(each), config)]
+    made = generated(config, model, schema, n or 1000) if data is None else _read(data, arrow)[:n]
+    kept = [(i, event) for i, each in enumerate(made) if _usable(event := _finite(each), config)]
     if not kept:
         raise ConfigError(f"{data}: no row has {config.events.key} and {config.events.time or 'a time'}; expected rows of events.schema")
     events = [event for _, event in kept]
@@ -97,7 +97,7 @@ def make(config: Config, model: SparkModel, folder: Path, *, data: Path | None, 
         events=events,
         places=[i for i, _ in kept],
         keys=[str(_at(event, config.events.key)) for event in events],
-        left_out=len(found) - len(kept),
+        left_out=len(made) - len(kept),
         path=path,
         source=data or path,
         format="parquet" if data is None else ENDINGS[data.suffix],
@@ -122,7 +122,7 @@ def generated(config: Config, model: SparkModel, schema: StructType, n: int) -> 
     if vectors:
         raise ConfigError(f"{model.uri}: the input {vectors[0]!r} is a vector of unknown size; give events with --data")
     numeric = {name for name, kind in kinds.items() if isinstance(seen[name.lower()], NumericType)}
-    types = known_types(model) | {name: found.simpleString() for name, found in seen.items()}
+    types = known_types(model) | {name: declared.simpleString() for name, declared in seen.items()}
     asked: dict[str, ColumnKind] = {name: "number" if name in numeric else kind for name, kind in kinds.items()}
     made = {name: values.tolist() for name, values in rows.generate(n, asked, labels=known_labels(model), types=types).items()}
     paths = {name.lower(): name for name in schema.fieldNames()} | {name.lower(): path for name, path in config.events.columns.items()}
@@ -162,8 +162,8 @@ def _read(data: Path, schema: pa.Schema) -> list[dict[str, Any]]:
         fitted = table.select(here).cast(pa.schema([schema.field(name) for name in here]))
     except (OSError, pa.ArrowException) as broken:
         raise ConfigError(f"--data: {data}: does not fit events.schema: {(str(broken).splitlines() or [''])[0]}") from broken
-    found: list[dict[str, Any]] = fitted.to_pylist()
-    return found
+    rows: list[dict[str, Any]] = fitted.to_pylist()
+    return rows
 
 
 def _usable(event: Event, config: Config) -> bool:
@@ -172,10 +172,10 @@ def _usable(event: Event, config: Config) -> bool:
 
 
 def _at(event: Event, path: str) -> Any:
-    found: Any = event
+    value: Any = event
     for part in path.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _put(event: dict[str, Any], path: str, value: Any) -> None:

@@ -71,11 +71,11 @@ class ParityOutcome:
 
 def chosen(names: str | None) -> tuple[str, ...]:
     """The forms of a list with commas; all for None. ConfigError on an unknown one."""
-    found = tuple(FORMS) if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
-    unknown = [name for name in found if name not in FORMS]
-    if unknown or not found:
+    forms = tuple(FORMS) if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
+    unknown = [name for name in forms if name not in FORMS]
+    if unknown or not forms:
         raise ConfigError(f"--forms: unknown form {', '.join(unknown) or '(none given)'}; valid: {', '.join(FORMS)}")
-    return found
+    return forms
 
 
 def run(
@@ -135,9 +135,9 @@ def judged(form: str, original: Scores, answered: Scores, where: Sequence[int], 
 
 def _both_or_none(a: Scores, b: Scores) -> tuple[Scores, Scores]:
     """The two as they are, but for a side that rejects every row: then nobody can tell whether it gives probabilities."""
-    for one, other in ((a, b), (b, a)):
-        if one.probability is None and other.probability is not None and all(one.error):
+    for refusing, other in ((a, b), (b, a)):
+        if refusing.probability is None and other.probability is not None and all(refusing.error):
             empty = np.full_like(other.probability, np.nan)
-            filled = Scores(one.prediction, empty, one.error)
-            return (filled, other) if one is a else (other, filled)
+            filled = Scores(refusing.prediction, empty, refusing.error)
+            return (filled, other) if refusing is a else (other, filled)
     return a, b

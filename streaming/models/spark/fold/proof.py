@@ -101,9 +101,9 @@ def _size(model: SparkModel, column: str) -> int:
         if column in {name.lower() for name in stage.inputs}:
             fitted: Any = transform.__self__  # type: ignore[attr-defined]
             for name in ("numFeatures", "mean", "std"):
-                found = getattr(fitted, name, None)
-                if found is not None:
-                    return int(found) if isinstance(found, int) else len(found)
+                learned = getattr(fitted, name, None)
+                if learned is not None:
+                    return int(learned) if isinstance(learned, int) else len(learned)
     return 1
 
 

@@ -72,8 +72,8 @@ def position(value: str, texts: Sequence[str]) -> str:
     n = len(texts)
     if n == 0:
         return "0"
-    found = f"array_position({array([string(text) for text in texts])}, {value})" if n <= _SCAN else _hashed(value, texts)
-    return f"coalesce(CAST(nullif({found}, 0) AS INT) - 1, {n})" if n <= _SCAN else f"coalesce({found}, {n})"
+    place = f"array_position({array([string(text) for text in texts])}, {value})" if n <= _SCAN else _hashed(value, texts)
+    return f"coalesce(CAST(nullif({place}, 0) AS INT) - 1, {n})" if n <= _SCAN else f"coalesce({place}, {n})"
 
 
 #: So many texts are compared one after the other before a hash is worth its while.
