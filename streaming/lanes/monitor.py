@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -17,85 +18,23 @@ from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.types import StructType
 
 from streaming.config.load import Config
-from streaming.config.values import interval, seconds
-from streaming.errors import StateError
+from streaming.config.values import interval
 from streaming.kafka import read, write
+from streaming.lanes.monitor_alerts import act, tell
 from streaming.lanes.monitor_rows import Inputs, payload, rows
+from streaming.lanes.monitor_state import Watcher, history, open_watcher
 from streaming.learning import labels
 from streaming.models import baselines
-from streaming.monitor import LANE, windows
-from streaming.monitor.baseline import Baseline
-from streaming.monitor.history import COUNTS, HISTORY, History
-from streaming.monitor.record import Record, Settings, of_window, topic_value
-from streaming.monitor.watched import watched
-from streaming.monitor.windows import Folded, State, Watch
+from streaming.monitor import LANE, verdict, windows
+from streaming.monitor.alerts import Service
+from streaming.monitor.record import Record, of_window, topic_value
+from streaming.monitor.windows import Folded
 from streaming.records.schema import event_schema
 from streaming.runtime import files
-from streaming.runtime.files import Folder
+
+__all__ = ["LANE", "Prepared", "history", "open_watcher", "prepare", "start", "watch_batch"]
 
 log = logging.getLogger(__name__)
-
-#: Below the state folder: the windows, and the states by batch number.
-FOLDER: Final = "monitor"
-_STATES: Final = "states"
-_STARTED: Final = "started"
-#: States that are kept: Spark repeats the last batch, never an older one.
-_KEPT: Final = 3
-
-
-@dataclass
-class States:
-    """The lane's states by batch number, in `folder`; the first batch starts from nothing."""
-
-    folder: Folder
-    #: The newest state, so that it need not be read again.
-    last: tuple[int, State] | None = None
-
-    def before(self, n: int, watch: Watch) -> State:
-        """The state after batch n - 1. StateError when it is gone: going on without it would lose windows silently."""
-        if self.last is not None and self.last[0] == n - 1:
-            return self.last[1]
-        first = self.folder.read(_STARTED)
-        if first is None:
-            self.folder.create(_STARTED, str(n).encode())
-        if first is None or int(first) == n:
-            return State.empty(watch)
-        content = self.folder.read(_file(n - 1))
-        if content is None:
-            raise StateError(
-                f"monitor: no state after batch {n - 1}; expected the file {_file(n - 1)} in {FOLDER}/{_STATES} of the state folder; "
-                f"restore the folder, or delete both {FOLDER}/{_STATES} and checkpoints/{LANE} to watch anew from now on"
-            )
-        state = windows.from_bytes(content)
-        if state.identity == watch.identity:
-            return state
-        log.warning("monitor: another baseline, other models or another window than before: the windows begin anew with batch %d", n)
-        return State.empty(watch)
-
-    def has(self, n: int) -> bool:
-        """Whether batch `n` has been carried out whole."""
-        return self.folder.read(_file(n)) is not None
-
-    def add(self, n: int, state: State) -> None:
-        """Write the state after batch `n`; what somebody else wrote first stands."""
-        self.folder.create(_file(n), windows.to_bytes(state))
-        self.last = (n, state)
-        self.folder.delete(_file(n - _KEPT))
-
-
-def _file(n: int) -> str:
-    return f"{n:010d}.npz"
-
-
-@dataclass(frozen=True)
-class Watcher:
-    """All that the lane holds while it runs."""
-
-    config: Config
-    watch: Watch
-    states: States
-    history: History
-    settings: Settings = field(default_factory=Settings)
 
 
 @dataclass(frozen=True)
@@ -134,37 +73,13 @@ class Prepared:
 def prepare(config: Config, spark: SparkSession, *, source: str) -> Prepared:
     """Find the baseline and make the lane ready. ConfigError when there is none, or it does not fit the config."""
     state = files.folder(config.state, lambda: spark)
-    watcher = open_watcher(config, baselines.load(config, state, spark), state)
+    watcher = open_watcher(config, baselines.load(config, state, spark), state, source=source)
     schema = event_schema(spark, config.events, source=source)
     by_topic = config.labels is not None and config.labels.topic is not None
     label_schema = (
         event_schema(spark, labels.label_events(config.labels), source=f"{source}: labels") if by_topic and config.labels else None
     )
     return Prepared(watcher, schema, label_schema)
-
-
-def open_watcher(config: Config, baseline: Baseline, state: Folder) -> Watcher:
-    """What the lane needs, from the config, the baseline and the job's state folder. ConfigError when they do not fit."""
-    assert config.monitor is not None
-    section, own = config.monitor, state.below(FOLDER)
-    delay = 0.0 if config.labels is None else seconds(config.labels.max_delay)
-    watch = Watch(
-        baseline=baseline,
-        models=watched(config, baseline),
-        window=round(seconds(section.window) * 1000),
-        least_rows=section.least_rows,
-        horizon=round(max(delay, 2 * seconds(section.window)) * 1000),
-        waiting=section.waiting,
-    )
-    limits = {str(name): limit for name, limit in section.thresholds.items()}
-    settings = Settings(limits, section.alpha, limits.pop("rejected", Settings.rejected))
-    return Watcher(config, watch, States(own.below(_STATES)), history(state), settings)
-
-
-def history(state: Folder) -> History:
-    """The published windows of the job whose state folder it is."""
-    own = state.below(FOLDER)
-    return History(own.below(HISTORY), own.below(COUNTS))
 
 
 def watch_batch(
@@ -181,19 +96,41 @@ def watch_batch(
     # Step 2. One pass over the rows; only sums and figures come to the driver.
     brought = payload(batch.toArrow(), watcher.watch)
     at("collected")
-    folded = windows.fold(before, brought, watcher.watch, recall=lambda start: watcher.history.sums(start, before=n))
-    records = [of_window(window, n, watcher.watch, settings=watcher.settings) for window in folded.published]
-    # Step 3. The windows that are over. A crash after this writes the same files again, and the same records with the same keys.
+    counted = windows.fold(before, brought, watcher.watch, recall=lambda start: watcher.history.sums(start, before=n))
+    folded = verdict.concepts(counted, watcher.watch)
+    records = _records(folded, n, watcher)
+    # Step 3. The windows that are over, then the alerts. A crash after this writes the same files again, and the same records
+    # with the same keys; an alert is told again, with the same id.
     named = {slice_: watcher.watch.baseline.slice_value(slice_) for slice_ in watcher.watch.layout.slice_names() if slice_}
     for window, record in zip(folded.published, records, strict=True):
         watcher.history.add(window.start, n, record.to_arrow(named), window.statistics)
     at("written")
     _publish(batch.sparkSession, records, watcher.config)
+    beside = _alarm(batch.sparkSession, records, folded.state.beside, watcher)
+    folded = replace(folded, state=replace(folded.state, beside=beside))
     at("published")
     # Step 4. The state, first writer wins: from here on a repeat of the batch changes nothing.
     watcher.states.add(n, folded.state)
     at("added")
     return folded, records
+
+
+def _records(folded: Folded, n: int, watcher: Watcher) -> list[Record]:
+    beside = folded.state.beside
+    return [
+        of_window(window, n, watcher.watch, settings=watcher.settings, more=[*verdict.of_concept(window, beside, watcher.watch)])
+        for window in folded.published
+    ]
+
+
+def _alarm(spark: SparkSession, records: Sequence[Record], beside: verdict.Beside, watcher: Watcher) -> verdict.Beside:
+    """Hold the windows against the rules, tell people, and do what the rules say."""
+    config = watcher.config
+    assert config.monitor is not None
+    service = Service(config.name, config.model.name, watcher.source)
+    beside, told, new = verdict.alarms(records, beside, config.monitor.alerts, service, now=datetime.now(UTC))
+    beside = tell(told, beside, config, lambda topic, values: _send(spark, topic, values, config))
+    return act(new, beside, config, watcher.state)
 
 
 def _publish(spark: SparkSession, records: Sequence[Record], config: Config) -> None:

@@ -25,10 +25,14 @@ _ANSWERS: Final = 20
 
 @dataclass(frozen=True)
 class Command:
-    """What an operator asked for: take the state of `to` (a version; None: stay) and learn on from there."""
+    """What an operator asked for: take the state of `to` (a version; None: stay) and learn on from there.
+
+    `freeze`: why the learner is to learn no more, until somebody asks for it again; asked by an alert.
+    """
 
     id: str
     to: str | None
+    freeze: str | None = None
 
 
 @dataclass(frozen=True)

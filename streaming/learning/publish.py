@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 from streaming.errors import StateError
 from streaming.learning import state_file, weights_file
@@ -108,7 +109,7 @@ def _decide(learning: Learning, command: Command) -> JobAnswer:
         return JobAnswer(command.id, newest.meta.version)
     earlier = learning.unlearned(newest)
     if command.to is None and earlier is not None:
-        command = Command(command.id, earlier.to)
+        command = replace(command, to=earlier.to)
     try:
         target = learning.target(command, newest)
     except StateError as error:

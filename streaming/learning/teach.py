@@ -70,7 +70,7 @@ class Learning:
             return Before(previous, previous.meta.batch, previous.meta.frozen, None)
         base = self.target(command, previous)
         anew = {**previous.extra, **self.look_back(previous).judged_anew().to_arrays()}
-        return Before(replace(base, extra=anew), base.meta.batch, None, command)
+        return Before(replace(base, extra=anew), base.meta.batch, command.freeze, command)
 
     def newest(self) -> Snapshot:
         """The newest state, or the one to start from."""

@@ -6,19 +6,25 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from streaming.lanes import monitor
+from streaming.monitor import windows
 from streaming.monitor.baseline import Answers, Baseline, of_table
 from streaming.monitor.statistics import ALL, FEATURES, SCORE, Statistics, of_rows
 from streaming.runtime.files import LocalFolder
 from tests.support import events, job
 
+if TYPE_CHECKING:
+    from streaming.embedded.broker import Broker
+
 WINDOW_MS = 3000
+SCHEMA = "id STRING, at STRING, plan STRING, minutes DOUBLE, calls INT"
 
 
 def baseline(n: int = 2000) -> Baseline:
@@ -40,7 +46,7 @@ def sums(state: LocalFolder) -> dict[int, Statistics]:
     found = {start: statistics for start in history.starts() if (statistics := history.newest_sums(start)) is not None}
     newest = [name for name in states.names() if name.endswith(".npz")][-1:]
     content = states.read(newest[0]) if newest else None
-    going_on = monitor.windows.from_bytes(content).windows if content is not None else {}
+    going_on = windows.from_bytes(content).windows if content is not None else {}
     return found | {start: window.statistics for start, window in going_on.items()}
 
 
@@ -64,8 +70,17 @@ def answers(topic: str, first: int, n: int) -> list[tuple[bytes | None, bytes | 
     return made
 
 
-def test_killed_while_it_watches_every_window_equals_one_pass(tree: dict[str, Any], tmp_path: Path) -> None:
-    tree["monitor"] = {"window": f"{WINDOW_MS} ms", "least_rows": 50, "trigger": "100 ms", "starting": "earliest"}
+def test_killed_while_it_watches_every_window_equals_one_pass(broker: Broker, topics: Callable[..., str], tmp_path: Path) -> None:
+    tree: dict[str, Any] = {
+        "name": "watched",
+        "kafka": {"bootstrap_servers": broker.bootstrap_servers},
+        "events": {"topic": topics(2), "schema": SCHEMA, "key": "id", "time": "at"},
+        "model": {"name": "churn", "version": "3", "uri": "models/none"},  # the lane reads answers, it gives none
+        "predictions": {"topic": topics(1), "rejected_topic": topics(1)},
+        "store": {"kind": "sqlite", "path": str(tmp_path / "none.db")},
+        "state": str(tmp_path / "state"),
+        "monitor": {"window": f"{WINDOW_MS} ms", "least_rows": 50, "trigger": "100 ms", "starting": "earliest"},
+    }
     state = LocalFolder(Path(tree["state"]))
     state.below("monitor").replace("baseline.json", BASE.to_bytes())
     config = job.write_config(tmp_path / "watched.yaml", tree)

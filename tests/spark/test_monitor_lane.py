@@ -16,10 +16,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from streaming import config as cfg
+from streaming.errors import StateError
 from streaming.lanes import monitor
 from streaming.lanes.monitor_rows import Inputs, rows
 from streaming.learning import labels
-from streaming.monitor import overview, quality
+from streaming.monitor import overview, quality, windows
 from streaming.monitor.baseline import Answers, Baseline, of_table
 from streaming.monitor.record import rejections
 from streaming.monitor.statistics import ALL, FEATURES, QUALITY, SCORE, Statistics
@@ -158,7 +159,7 @@ class Run:
         history = self.watcher.history
         published = {start: history.newest_sums(start) for start in history.starts()}
         newest = sorted(self.watcher.states.folder.names())[-2]  # the last is `started`
-        state = monitor.windows.from_bytes(self.watcher.states.folder.read(newest) or b"")
+        state = windows.from_bytes(self.watcher.states.folder.read(newest) or b"")
         return {s: v for s, v in published.items() if v is not None} | {s: w.statistics for s, w in state.windows.items()}
 
 
@@ -254,7 +255,7 @@ def test_what_drifts_is_named(spark: SparkSession, base: Baseline, tmp_path: Pat
 def test_a_state_that_is_gone_is_an_error_and_no_fresh_start(spark: SparkSession, base: Baseline, tmp_path: Path) -> None:
     run = Run(spark, base, tmp_path)
     run.watcher.states.folder.create("started", b"0")
-    with pytest.raises(monitor.StateError, match="no state after batch 4"):
+    with pytest.raises(StateError, match="no state after batch 4"):
         run.watcher.states.before(5, run.watcher.watch)
 
 

@@ -208,6 +208,20 @@ def test_a_frozen_learner_resumes_from_its_good_version_and_is_judged_anew(one: 
     assert batch(one, 6).snapshot.meta.frozen is None
 
 
+def test_an_alert_freezes_a_learner_until_somebody_resumes_it(one: Learning) -> None:
+    for n in range(3):
+        batch(one, n)
+    one.log.commands.ask(Command("alarm", None, freeze="alert concept_drift-1"))
+    publisher(one).carry_out()
+    for n in (3, 4):
+        frozen = batch(one, n).snapshot.meta
+        assert (frozen.frozen, frozen.version, frozen.learned) == ("alert concept_drift-1", "2", 0)
+    one.log.commands.ask(Command("resume", None))
+    publisher(one).carry_out()
+    resumed = batch(one, 5).snapshot.meta
+    assert (resumed.frozen, resumed.version, resumed.learned) == (None, "5", 50)
+
+
 def test_a_rollback_learns_on_from_an_old_version(one: Learning) -> None:
     states = [batch(one, n) for n in range(6)]
     one.log.commands.ask(Command("c1", "2"))

@@ -1,0 +1,110 @@
+"""What the MONITOR lane holds: its states by batch number, the published windows, and how they are judged."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Final
+
+from streaming.config.load import Config
+from streaming.config.values import seconds
+from streaming.errors import StateError
+from streaming.monitor import LANE, windows
+from streaming.monitor.baseline import Baseline
+from streaming.monitor.history import COUNTS, HISTORY, History
+from streaming.monitor.record import Settings
+from streaming.monitor.watched import watched
+from streaming.monitor.windows import State, Watch
+from streaming.runtime.files import Folder
+
+log = logging.getLogger(__name__)
+
+#: Below the state folder: the windows, and the states by batch number.
+FOLDER: Final = "monitor"
+_STATES: Final = "states"
+_STARTED: Final = "started"
+#: States that are kept: Spark repeats the last batch, never an older one.
+_KEPT: Final = 3
+
+
+@dataclass
+class States:
+    """The lane's states by batch number, in `folder`; the first batch starts from nothing."""
+
+    folder: Folder
+    #: The newest state, so that it need not be read again.
+    last: tuple[int, State] | None = None
+
+    def before(self, n: int, watch: Watch) -> State:
+        """The state after batch n - 1. StateError when it is gone: going on without it would lose windows silently."""
+        if self.last is not None and self.last[0] == n - 1:
+            return self.last[1]
+        first = self.folder.read(_STARTED)
+        if first is None:
+            self.folder.create(_STARTED, str(n).encode())
+        if first is None or int(first) == n:
+            return State.empty(watch)
+        content = self.folder.read(_file(n - 1))
+        if content is None:
+            raise StateError(
+                f"monitor: no state after batch {n - 1}; expected the file {_file(n - 1)} in {FOLDER}/{_STATES} of the state folder; "
+                f"restore the folder, or delete both {FOLDER}/{_STATES} and checkpoints/{LANE} to watch anew from now on"
+            )
+        state = windows.from_bytes(content)
+        if state.identity == watch.identity:
+            return state
+        log.warning("monitor: another baseline, other models or another window than before: the windows begin anew with batch %d", n)
+        return State.empty(watch)
+
+    def has(self, n: int) -> bool:
+        """Whether batch `n` has been carried out whole."""
+        return self.folder.read(_file(n)) is not None
+
+    def add(self, n: int, state: State) -> None:
+        """Write the state after batch `n`; what somebody else wrote first stands."""
+        self.folder.create(_file(n), windows.to_bytes(state))
+        self.last = (n, state)
+        self.folder.delete(_file(n - _KEPT))
+
+
+def _file(n: int) -> str:
+    return f"{n:010d}.npz"
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """All that the lane holds while it runs."""
+
+    config: Config
+    watch: Watch
+    states: States
+    history: History
+    #: The job's state folder.
+    state: Folder
+    #: The name of the config in what people are told to type.
+    source: str = "CONFIG"
+    settings: Settings = field(default_factory=Settings)
+
+
+def open_watcher(config: Config, baseline: Baseline, state: Folder, *, source: str = "CONFIG") -> Watcher:
+    """What the lane needs, from the config, the baseline and the job's state folder. ConfigError when they do not fit."""
+    assert config.monitor is not None
+    section, own = config.monitor, state.below(FOLDER)
+    delay = 0.0 if config.labels is None else seconds(config.labels.max_delay)
+    watch = Watch(
+        baseline=baseline,
+        models=watched(config, baseline),
+        window=round(seconds(section.window) * 1000),
+        least_rows=section.least_rows,
+        horizon=round(max(delay, 2 * seconds(section.window)) * 1000),
+        waiting=section.waiting,
+    )
+    limits = {str(name): limit for name, limit in section.thresholds.items()}
+    settings = Settings(limits, section.alpha, limits.pop("rejected", Settings.rejected))
+    return Watcher(config, watch, States(own.below(_STATES)), history(state), state, source, settings)
+
+
+def history(state: Folder) -> History:
+    """The published windows of the job whose state folder it is."""
+    own = state.below(FOLDER)
+    return History(own.below(HISTORY), own.below(COUNTS))

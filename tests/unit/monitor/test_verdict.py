@@ -1,0 +1,205 @@
+"""From the fold's outcome to what is said and done: the record of a window, concept drift, alerts on their way, actions once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from streaming import config as cfg
+from streaming.lanes import monitor_alerts
+from streaming.learning.commands import Command, Commands
+from streaming.monitor import ledger, record, verdict, windows
+from streaming.monitor.alerts import Alert, Service
+from streaming.monitor.baseline import Answers, of_table
+from streaming.monitor.record import Record, Settings, of_window
+from streaming.monitor.statistics import Statistics, of_rows, of_scores
+from streaming.monitor.windows import Folded, Payload, State, Watch, Watched, fold
+from streaming.runtime.files import LocalFolder
+
+N = 3000
+RNG = np.random.default_rng(4)
+P = RNG.beta(2, 2, N)
+TABLE = pa.table({"x": RNG.normal(size=N), "plan": RNG.choice(["gold#1", "sil'ver", "Ada Lovelace"], N)})
+SAID = Answers("m", "probability", (P > 0.5).astype(float), P, (RNG.random(N) < P).astype(float))
+BASE = of_table(TABLE, columns=["x", "plan"], slices=["plan"], source="test", answers=SAID)
+assert BASE.score is not None
+WATCH = Watch(BASE, (Watched("m", "probability", BASE.score),), window=1000, least_rows=100)
+
+
+def payload(n: int, start: int, *, seed: int, flipped: bool = False, shift: float = 0.0, rejected: int = 0) -> Payload:
+    """A window's events with their answers and labels."""
+    rng = np.random.default_rng(seed)
+    p, at = rng.beta(2, 2, n), start + np.sort(rng.integers(0, 1000, n))
+    table = pa.table({"x": rng.normal(size=n) + shift, "plan": rng.choice(["gold#1", "sil'ver", "Ada Lovelace"], n)})
+    events = np.zeros(n, ledger.EVENT + ledger.codes(1))
+    answers = np.zeros(n, ledger.ANSWER + ledger.codes(1))
+    labels = np.zeros(n, ledger.LABEL)
+    for rows in (events, answers):
+        rows["id"], rows["at"] = np.arange(n) + start * 10, at
+    events["codes"][:, 0] = BASE.layout.column("plan").codes(table.column("plan").combine_chunks())
+    answers["pair"], answers["score"], answers["prediction"] = answers["id"], p, p > 0.5
+    labels["pair"], labels["at"] = answers["pair"], at
+    labels["y"] = (rng.random(n) < p) != flipped
+    refused = Statistics({("", "rejected:wrong_type"): np.asarray([float(rejected)])}) if rejected else Statistics()
+    versions = Statistics({("", "version:m:7"): np.asarray([float(n)])})
+    return Payload({start: of_rows(table, BASE.layout) + refused + versions}, events, answers, labels, int(start + 1150))
+
+
+def run(*payloads: Payload) -> tuple[list[Record], list[Folded]]:
+    state, records, outcomes = State.empty(WATCH), [], []
+    for n, brought in enumerate(payloads):
+        folded = verdict.concepts(fold(state, brought, WATCH, recall=lambda _: None), WATCH)
+        beside = folded.state.beside
+        more = {w.start: [*verdict.of_concept(w, beside, WATCH)] for w in folded.published}
+        records += [of_window(w, n, WATCH, settings=Settings(), more=more[w.start]) for w in folded.published]
+        state = windows.from_bytes(windows.to_bytes(folded.state))
+        outcomes.append(folded)
+    return records, outcomes
+
+
+def figure(found: Record, kind: str, statistic: str, slice_: str = "") -> record.Measure:
+    return next(m for m in found.measures if (m.kind, m.statistic, m.slice) == (kind, statistic, slice_))
+
+
+def test_a_record_has_the_estimate_the_truth_and_what_was_expected_of_the_same_answers() -> None:
+    (found,), _ = run(payload(1500, 0, seed=1))
+    estimate, expected, truth = (figure(found, kind, "accuracy") for kind in ("estimate", "expected", "truth"))
+    assert estimate.value == pytest.approx(expected.value)
+    assert abs(expected.value - truth.value) < 0.03
+    assert truth.low is not None
+    assert truth.low < truth.value
+    assert figure(found, "truth", "accuracy", "plan#1").rows
+    assert (found.model_version, found.judged) == ("7", True)
+    assert not any(m.drifted for m in found.measures)
+    assert figure(found, "window", "labels").value == 1500
+
+
+def test_flipped_labels_are_quality_that_fell_and_a_concept_that_drifted() -> None:
+    quiet = [payload(1500, i * 1000, seed=i) for i in range(4)]
+    records, _ = run(*quiet, *(payload(1500, i * 1000, seed=i, flipped=True) for i in range(4, 6)))
+    assert [bool(r.drifted("concept")) for r in records[:4]] == [False] * 4
+    assert any(r.drifted("concept") for r in records[4:])
+    assert all(r.drifted("quality") for r in records[4:])
+    # The inputs have not moved: the estimate without labels does not see it, and the page says why.
+    assert figure(records[5], "estimate", "accuracy").value > figure(records[5], "truth", "accuracy").value + 0.1
+
+
+def test_rejected_events_are_a_rate_with_a_threshold() -> None:
+    (calm,), _ = run(payload(1500, 0, seed=1, rejected=5))
+    (bad,), _ = run(payload(1500, 0, seed=1, rejected=60))
+    assert not calm.drifted("rejected")
+    assert bad.drifted("rejected")[0].value == pytest.approx(60 / 1560)
+
+
+def test_no_value_of_an_event_in_record_alert_or_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    records, outcomes = run(payload(1500, 0, seed=1, shift=2.0))
+    _, told, _ = verdict.alarms(records, outcomes[0].state.beside, section().monitor.alerts, Service("s", "m"), now=datetime.now(UTC))  # type: ignore[union-attr]
+    assert {a.on for a in told} >= {"data_drift"}
+    with caplog.at_level("DEBUG"):
+        monitor_alerts.tell(told, {}, section(), lambda topic, values: caplog.records and None)
+    said = caplog.text + json.dumps([r.to_json() for r in records]) + json.dumps([a.to_json() for a in told])
+    for value in ("Lovelace", "gold", "sil'ver"):
+        assert value not in said
+    table = records[0].to_arrow({s: BASE.slice_value(s) for s in BASE.layout.slice_names() if s})
+    assert any("Lovelace" in (row or "") for row in table.column("slice_value").to_pylist())
+
+
+def section(**alerts: Any) -> cfg.Config:
+    return cfg.parse(
+        {
+            "name": "s", "kafka": {"bootstrap_servers": "x:1"}, "state": "s", "events": {"topic": "e", "schema": "id STRING", "key": "id"},
+            "model": {"name": "m", "version": "1", "uri": "u"}, "predictions": {"topic": "p", "rejected_topic": "r", "shadow_topic": "h"},
+            "store": {"kind": "sqlite", "path": "x"}, "labels": {"topic": "l"}, "learners": [{"name": "online", "algorithm": "logistic_regression"}],
+            "monitor": {"alerts": {"topic": "alerts", **alerts}},
+        }
+    )  # fmt: skip
+
+
+ALERT = Alert(
+    "concept_drift-1",
+    "raised",
+    "concept_drift",
+    "critical",
+    "s",
+    "m",
+    "7",
+    "a",
+    "b",
+    "c",
+    "says",
+    "next",
+    do=("notify", "freeze_learner", "retrain"),
+)
+
+
+def test_actions_are_asked_once_and_wait_for_what_a_person_asked(tmp_path: Path) -> None:
+    state = LocalFolder(tmp_path)
+    commands = Commands(state.below("learners").below("online"))
+    commands.ask(Command("a person", "17"))
+    beside = monitor_alerts.act([ALERT], {}, section(), state)
+    assert commands.waiting() == Command("a person", "17")
+    assert beside["due"] == [["freeze", "online", ALERT.id]]
+    assert state.below("lifecycle").names() == ["retrain-concept_drift-1.json"]
+    commands.answer(monitor_alerts_answer("a person"))
+    beside = monitor_alerts.act([], beside, section(), state)
+    assert beside["due"] == []
+    asked = commands.waiting()
+    assert asked is not None
+    assert (asked.to, asked.freeze) == (None, f"alert {ALERT.id}")
+    # A repeated batch asks again; once it is answered that changes nothing.
+    commands.answer(monitor_alerts_answer(asked.id))
+    assert monitor_alerts.act([ALERT], {}, section(), state)["due"] == []
+    assert commands.waiting() is None
+
+
+def monitor_alerts_answer(command: str) -> Any:
+    from streaming.learning.commands import Answer
+
+    return Answer(command, "1")
+
+
+def test_only_what_asks_to_notify_is_told_and_a_silence_keeps_it_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    sent: list[str] = []
+
+    def send(topic: str, values: Any) -> None:
+        sent.extend(json.loads(value)["id"] for _, value in values)
+
+    alerts = [
+        ALERT,
+        replace(ALERT, id="quiet", silenced=True),
+        replace(ALERT, id="acts only", do=("retrain",)),
+        replace(ALERT, id="over", state="over", do=()),
+    ]
+    with caplog.at_level("INFO"):
+        assert monitor_alerts.tell(alerts, {"losses": 1}, section(), send) == {"losses": 1}
+    assert sent == [ALERT.id, "over"]
+    assert all(a.id in caplog.text for a in alerts)
+
+
+def test_what_the_webhook_did_not_take_is_kept_and_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[str]] = []
+
+    def down(bodies: Any, hook: Any) -> Any:
+        given.append([b["id"] for b in bodies])
+        return bodies
+
+    monkeypatch.setattr(monitor_alerts.webhook, "deliver", down)
+    config = section(webhook={"url": "http://127.0.0.1:9"})
+    beside = monitor_alerts.tell([ALERT], {}, config, lambda *_: None)
+    beside = monitor_alerts.tell([replace(ALERT, id="next")], json.loads(json.dumps(beside)), config, lambda *_: None)
+    assert given == [[ALERT.id], [ALERT.id, "next"]]
+
+
+def test_scores_of_unjudged_windows_are_shown_and_not_judged() -> None:
+    (found,), _ = run(payload(60, 0, seed=1, shift=9.0))
+    assert not found.judged
+    assert not [m for m in found.measures if m.kind in ("feature", "prediction", "quality", "share")]
+    assert figure(found, "estimate", "accuracy").value > 0
+    assert of_scores(pa.array([0.5]), WATCH.models[0].cells, [([""], np.zeros(1, np.int64))]).values
