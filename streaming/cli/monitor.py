@@ -14,6 +14,8 @@ from streaming.cli.options import CONFIG
 from streaming.errors import ConfigError
 
 if TYPE_CHECKING:
+    from streaming.monitor.baseline import Baseline
+    from streaming.monitor.history import History
     from streaming.monitor.overview import Seen
 
 
@@ -59,16 +61,28 @@ def _is_delta(data: str | None) -> bool:
 @CONFIG
 @click.option("--window", metavar="START", help="Show the window that began at this time (UTC); by default the newest and the worst.")
 @click.option("--last", default=12, show_default=True, help="How many windows the overview has.")
-def drift(config: Path, window: str | None, last: int) -> None:
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page instead, with charts; one file, no network.")
+def drift(config: Path, window: str | None, last: int, html: Path | None) -> None:
     """Show what the monitor found: the newest window and the worst one, and how the last ones went.
 
     Reads the history in the state folder; the job need not run.
     """
     from rich.console import Console
 
+    from streaming.runtime import files, session
+
+    lane = adapters.load("monitor", adapters.PARTS)
+    from streaming.monitor import overview
+
     loaded = cfg.load(config)
     screen = Console(width=max(110, Console().width))
-    found = _windows(loaded)
+    with session.lazily(loaded) as spark:
+        state = files.folder(loaded.state, spark)
+        history = lane.history(state)
+        found = overview.windows(history.table())
+        if html is not None and found:
+            _write(html, loaded, found if window is None else [_at(found, window)], history, lane.baseline_in_force(state))
+            return
     if not found:
         raise ConfigError(
             f"{config}: no window yet in {loaded.state}/monitor; the monitor lane writes one at the end of each window "
@@ -77,8 +91,6 @@ def drift(config: Path, window: str | None, last: int) -> None:
     if window is not None:
         _show(screen, _at(found, window), "window")
         return
-    from streaming.monitor import overview
-
     _show(screen, found[-1], "newest window")
     bad = overview.worst(found)
     if bad is not None and bad is not found[-1]:
@@ -86,14 +98,15 @@ def drift(config: Path, window: str | None, last: int) -> None:
     screen.print(_trend(found[-last:]))
 
 
-def _windows(config: cfg.Config) -> list[Seen]:
-    from streaming.runtime import files, session
+def _write(html: Path, config: cfg.Config, chosen: list[Seen], history: History, base: Baseline | None) -> None:
+    from streaming.monitor import report
 
-    lane = adapters.load("monitor", adapters.PARTS)
-    from streaming.monitor import overview
-
-    with session.lazily(config) as spark:
-        return overview.windows(lane.history(files.folder(config.state, spark)).table())
+    start = report.shown(chosen).start
+    sums = history.newest_sums(start)
+    source = report.Source(config.name, config.model.name, chosen, history.alerts(), base, {} if sums is None else {start: sums})
+    html.parent.mkdir(parents=True, exist_ok=True)
+    html.write_text(report.page(source, at=datetime.now(UTC)), encoding="utf-8")
+    click.echo(f"written: {html}")
 
 
 def _at(found: list[Seen], window: str) -> Seen:

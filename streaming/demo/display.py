@@ -17,7 +17,7 @@ from rich.table import Table
 
 from streaming import config as cfg
 from streaming.config.stores import SqliteSection
-from streaming.demo import quality
+from streaming.demo import noticed, quality
 from streaming.demo.audience import Seen
 from streaming.demo.traffic import Sent
 
@@ -116,6 +116,10 @@ def summary(
         screen.print("Rejected because of: " + ", ".join(f"{reason} {n}" for reason, n in seen.reasons.most_common()))
     screen.print(_examples(stored))
     _learning(screen, config, sent, seen, seconds=seconds)
+    if config.monitor is not None and sent.drifted_at is not None:
+        screen.print("\n[bold]What the monitor noticed[/bold] (prices rise by a quarter, and customers change their minds)")
+        for line in noticed.lines(noticed.alerts(config), drifted_at=sent.drifted_at):
+            screen.print(f"  {line}", highlight=False, soft_wrap=True)
     _next(screen, config, stored)
     return 0 if all(well for _, well in checks) else 1
 
@@ -160,6 +164,7 @@ def _next(screen: Console, config: cfg.Config, stored: Mapping[str, object]) -> 
             f"streaming versions {Path(config.state).parent / 'demo.yaml'} {config.learners[0].name}",
             "what the learner learned",
         ),
+        (f"streaming drift {Path(config.state).parent / 'demo.yaml'} --html drift.html", "what the monitor saw, as a page"),
         ("less conf/demo.yaml", "the configuration that just ran"),
         ("streaming kafka", "a broker to play with, on localhost:9092"),
         ("streaming check conf/production.yaml", "after editing it: what your own model and topics still need"),

@@ -12,7 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,8 @@ CONFIG: Final = Path("conf") / "demo.yaml"
 _TRAINING_ROWS: Final = 20_000
 _PARTITIONS: Final = 2
 _SEED: Final = 7
+#: In the second half the prices are this many times what they were: a drift of the data, beside that of what customers think.
+_PRICE_RISE: Final = 1.25
 #: The truth about an event comes this much later: seconds, as in a demo; in life it may be weeks.
 _LATE: Final = churn.LateLabels(mean_s=1.0, max_s=4.0)
 #: Events sent before the clock starts, so that the latency shown is not that of a JVM that is still warming up.
@@ -80,7 +83,8 @@ def _prepare(screen: Console, config: cfg.Config, home: Path, source: Path) -> N
 
     assert config.train is not None
     settings = home / "model.settings"
-    wanted = f"{config.train!r} {config.model!r} rows={_TRAINING_ROWS}"
+    slices = () if config.monitor is None else config.monitor.slices
+    wanted = f"{config.train!r} {config.model!r} rows={_TRAINING_ROWS} slices={slices}"
     fresh = not (settings.exists() and settings.read_text() == wanted and Path(config.model.uri).exists())
     what = "Training a churn pipeline on 20,000 customers" if fresh else "Creating topics (the pipeline is trained already)"
     with display.step(screen, what), session.running(config) as spark:
@@ -88,7 +92,7 @@ def _prepare(screen: Console, config: cfg.Config, home: Path, source: Path) -> N
         admin.create_topics(spark, config.kafka, topics, settings={"message.timestamp.type": "LogAppendTime"})
         if fresh:
             churn.write_training_table(config.train.data, _TRAINING_ROWS, seed=_SEED)
-            report = training.train(config.train, config.model, spark, source=str(source), overwrite=True)
+            report = training.train(config.train, config.model, spark, source=str(source), overwrite=True, slices=slices)
             settings.write_text(wanted)
             screen.print(display.indented(report.text()))
 
@@ -141,6 +145,7 @@ def _traffic(
     stream = churn.stream(
         _SEED + 1, start=datetime.now(UTC), regime_at=lambda i: churn.AFTER if i >= drift_at else churn.BEFORE, late=_LATE
     )
+    stream = _dearer(stream, after=drift_at)
     log = Path(config.state).parent / "serve.log"
 
     def send(rate: int, seconds: float) -> threading.Thread:
@@ -160,6 +165,7 @@ def _traffic(
             _wait_for(job, lambda: _answered(sent, seen), log)
             seen.latencies_ms.clear()
             sent.truth.clear()
+        sent.drifted_at = datetime.now(UTC) + timedelta(seconds=seconds // 2)
         making = send(rate, seconds)
         display.live(
             screen, sent, seen, seconds=seconds, stored=lambda: len(_stored(config)), busy=lambda: making.is_alive() and job.poll() is None
@@ -174,6 +180,13 @@ def _traffic(
         producer.close()
         consumer.close()
     return sent, seen
+
+
+def _dearer(stream: Iterator[churn.Occurrence], *, after: int) -> Iterator[churn.Occurrence]:
+    """The same events; from number `after` on every customer pays a quarter more."""
+    for occurrence in stream:
+        raised = round(float(occurrence.event["monthly_charges"]) * _PRICE_RISE, 2)
+        yield replace(occurrence, event={**occurrence.event, "monthly_charges": raised}) if occurrence.index >= after else occurrence
 
 
 def _answered(sent: Sent, seen: Seen) -> bool:

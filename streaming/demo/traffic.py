@@ -37,6 +37,8 @@ class Sent:
     customers: set[str] = field(default_factory=set)
     #: (customer, event_time) -> (label, the second of the plan in which it was sent)
     truth: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
+    #: When the second half begins, in which everything is different.
+    drifted_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ def serve(
         if spark.submitted():
             signals.on_sigterm(active, stop.set)
         ready = preflight.demand(active, config, lanes=lanes, source=source)
+        if ready.monitor is not None:
+            ready.monitor.measured_in(metrics.registry)
         state = files.folder(config.state, lambda: active)
         if learn.LANE in lanes:
             held.enter_context(claim(state))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
@@ -22,7 +23,7 @@ from streaming.config.values import interval
 from streaming.kafka import read, write
 from streaming.lanes.monitor_alerts import act, tell
 from streaming.lanes.monitor_rows import Inputs, payload, rows
-from streaming.lanes.monitor_state import Watcher, history, open_watcher
+from streaming.lanes.monitor_state import Watcher, baseline_in_force, history, keep_in_force, open_watcher
 from streaming.learning import labels
 from streaming.models import baselines
 from streaming.monitor import LANE, verdict, windows
@@ -32,7 +33,7 @@ from streaming.monitor.windows import Folded
 from streaming.records.schema import event_schema
 from streaming.runtime import files
 
-__all__ = ["LANE", "Prepared", "history", "open_watcher", "prepare", "start", "watch_batch"]
+__all__ = ["LANE", "Prepared", "baseline_in_force", "history", "open_watcher", "prepare", "start", "watch_batch"]
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +53,15 @@ class Prepared:
         by = f", slices by {', '.join(layout.slices)}" if layout.slices else ""
         return f"{len(layout.columns)} columns against {base.rows} rows of {base.source}, windows of {section.window}{by}"
 
+    def measured_in(self, registry: CollectorRegistry) -> None:
+        """Show the newest window and the alerts in a job's registry. Once for each registry."""
+        registry.register(self.watcher.gauges)
+
     def start(self, spark: SparkSession, *, on_error: Callable[[BaseException], None]) -> StreamingQuery:
         """Start the query on the job's topics."""
         config = self.watcher.config
         assert config.monitor is not None
+        keep_in_force(self.watcher.state, self.watcher.watch.baseline)
         topics, section = config.topics(), config.monitor
 
         def stream(*roles: str) -> DataFrame:
@@ -73,7 +79,8 @@ class Prepared:
 def prepare(config: Config, spark: SparkSession, *, source: str) -> Prepared:
     """Find the baseline and make the lane ready. ConfigError when there is none, or it does not fit the config."""
     state = files.folder(config.state, lambda: spark)
-    watcher = open_watcher(config, baselines.load(config, state, spark), state, source=source)
+    baseline = baselines.load(config, state, spark)
+    watcher = open_watcher(config, baseline, state, source=source)
     schema = event_schema(spark, config.events, source=source)
     by_topic = config.labels is not None and config.labels.topic is not None
     label_schema = (
@@ -106,8 +113,9 @@ def watch_batch(
         watcher.history.add(window.start, n, record.to_arrow(named), window.statistics)
     at("written")
     _publish(batch.sparkSession, records, watcher.config)
-    beside = _alarm(batch.sparkSession, records, folded.state.beside, watcher)
+    beside = _alarm(batch.sparkSession, n, records, folded.state.beside, watcher)
     folded = replace(folded, state=replace(folded.state, beside=beside))
+    watcher.show(records, beside)
     at("published")
     # Step 4. The state, first writer wins: from here on a repeat of the batch changes nothing.
     watcher.states.add(n, folded.state)
@@ -123,12 +131,13 @@ def _records(folded: Folded, n: int, watcher: Watcher) -> list[Record]:
     ]
 
 
-def _alarm(spark: SparkSession, records: Sequence[Record], beside: verdict.Beside, watcher: Watcher) -> verdict.Beside:
+def _alarm(spark: SparkSession, n: int, records: Sequence[Record], beside: verdict.Beside, watcher: Watcher) -> verdict.Beside:
     """Hold the windows against the rules, tell people, and do what the rules say."""
     config = watcher.config
     assert config.monitor is not None
     service = Service(config.name, config.model.name, watcher.source)
     beside, told, new = verdict.alarms(records, beside, config.monitor.alerts, service, now=datetime.now(UTC))
+    watcher.history.add_alerts(n, [alert.to_json() for alert in told])
     beside = tell(told, beside, config, lambda topic, values: _send(spark, topic, values, config))
     return act(new, beside, config, watcher.state)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from streaming.config.load import Config
 from streaming.config.values import seconds
 from streaming.errors import StateError
 from streaming.monitor import LANE, windows
 from streaming.monitor.baseline import Baseline
-from streaming.monitor.history import COUNTS, HISTORY, History
-from streaming.monitor.record import Settings
+from streaming.monitor.gauges import MonitorGauges
+from streaming.monitor.history import ALERTS, COUNTS, HISTORY, History
+from streaming.monitor.record import Record, Settings
 from streaming.monitor.watched import watched
 from streaming.monitor.windows import State, Watch
 from streaming.runtime.files import Folder
@@ -23,6 +26,7 @@ log = logging.getLogger(__name__)
 FOLDER: Final = "monitor"
 _STATES: Final = "states"
 _STARTED: Final = "started"
+_IN_FORCE: Final = "baseline_in_force.json"
 #: States that are kept: Spark repeats the last batch, never an older one.
 _KEPT: Final = 3
 
@@ -71,7 +75,7 @@ def _file(n: int) -> str:
     return f"{n:010d}.npz"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Watcher:
     """All that the lane holds while it runs."""
 
@@ -84,6 +88,20 @@ class Watcher:
     #: The name of the config in what people are told to type.
     source: str = "CONFIG"
     settings: Settings = field(default_factory=Settings)
+    gauges: MonitorGauges = field(default_factory=MonitorGauges)
+    #: The start of the newest window that the gauges show.
+    shown: int = -1
+
+    def show(self, records: Sequence[Record], beside: Mapping[str, Any]) -> None:
+        """Let the gauges show the newest of these windows, unless they show a newer one, and the alerts that are raised."""
+        assert self.config.monitor is not None
+        severities = {rule.on: rule.severity for rule in self.config.monitor.alerts.rules}
+        memory = beside.get("alerts", {})
+        raised = {str(on): str(severity) for on, severity in severities.items() if memory.get(on, {}).get("raised")}
+        newest = max(records, key=lambda record: record.start, default=None)
+        if newest is not None and newest.start >= self.shown:
+            self.shown = newest.start
+            self.gauges.show(newest, raised)
 
 
 def open_watcher(config: Config, baseline: Baseline, state: Folder, *, source: str = "CONFIG") -> Watcher:
@@ -107,4 +125,15 @@ def open_watcher(config: Config, baseline: Baseline, state: Folder, *, source: s
 def history(state: Folder) -> History:
     """The published windows of the job whose state folder it is."""
     own = state.below(FOLDER)
-    return History(own.below(HISTORY), own.below(COUNTS))
+    return History(own.below(HISTORY), own.below(COUNTS), own.below(ALERTS))
+
+
+def keep_in_force(state: Folder, baseline: Baseline) -> None:
+    """Write down which baseline the windows are held against: reports show it, whatever becomes of the model's files."""
+    state.below(FOLDER).replace(_IN_FORCE, baseline.to_bytes())
+
+
+def baseline_in_force(state: Folder) -> Baseline | None:
+    """The baseline of the newest start of the lane; None before the first."""
+    content = state.below(FOLDER).read(_IN_FORCE)
+    return None if content is None else Baseline.from_json(json.loads(content), where=f"{FOLDER}/{_IN_FORCE}")

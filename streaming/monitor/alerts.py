@@ -52,6 +52,8 @@ class Alert:
     says: str
     #: What to do next.
     next: str
+    #: When it was said; of an alert that a crash repeats, the last time.
+    at: str = ""
     #: The figures, the greatest excess first.
     figures: tuple[Measure, ...] = ()
     #: What is done about it.
@@ -135,12 +137,12 @@ def judge(
         over = bool(old.raised) and not step.raised
         told = (step.told or not quiet) if step.raised else True
         if became or (step.raised and not old.told and not quiet):
-            alert = _alert(record, rule, step, service, state="raised", quiet=quiet)
+            alert = _alert(record, rule, step, service, state="raised", quiet=quiet, now=now)
             alerts.append(alert)
             new += [alert] if became else []
             told = not quiet
         if over:
-            alerts.append(_alert(record, rule, replace(old), service, state="over", quiet=quiet))
+            alerts.append(_alert(record, rule, replace(old), service, state="over", quiet=quiet, now=now))
         after[rule.on] = replace(step, at=record.start, before=replace(base, before=None), told=told)
     return Raised(after, tuple(alerts), tuple(new))
 
@@ -172,14 +174,14 @@ def _excess(record: Record, kind: str, top: tuple[str, str, str]) -> float:
     return max((m.value / m.threshold for m in own if m.threshold), default=0.0)
 
 
-def _alert(record: Record, rule: Rule, step: Memory, service: Service, *, state: str, quiet: bool) -> Alert:
+def _alert(record: Record, rule: Rule, step: Memory, service: Service, *, state: str, quiet: bool, now: datetime) -> Alert:
     figures = tuple(record.drifted(KINDS[rule.on])[:_SHOWN])
     start = iso(record.start)
     return Alert(
         id=step.raised, state=state, on=rule.on, severity=rule.severity, service=service.name, model=service.model,
         model_version=record.model_version, since=iso(step.since), window_start=start, window_end=iso(record.end),
         says=sentence(rule.on, figures, state), next=f"streaming drift {service.config} --window {start}", figures=figures,
-        do=rule.do if state == "raised" else (), silenced=quiet,
+        at=iso(round(now.timestamp() * 1000)), do=rule.do if state == "raised" else (), silenced=quiet,
     )  # fmt: skip
 
 
@@ -187,7 +189,7 @@ def sentence(on: str, figures: Sequence[Measure], state: str) -> str:
     """What an alert says."""
     what = on.replace("_", " ")
     if state == "over":
-        return f"{what} is over"
+        return "concept drift: the loss rises no further" if on == "concept_drift" else f"{what} is over"
     if not figures:
         return f"{what} goes on"
     subjects = list(dict.fromkeys(filter(None, (f"{f.subject}{' where ' + f.slice if f.slice else ''}" for f in figures))))

@@ -1,7 +1,8 @@
-"""The history: two Parquet files for each revision of a window, in the state folder below `monitor`.
+"""The history: files for each revision of a window, and for its alerts, in the state folder below `monitor`.
 
     history/START-BATCH.parquet   its figures, rows of streaming.monitor.record.MEASURES
     counts/START-BATCH.parquet    its sums, from which everything can be computed anew
+    alerts/BATCH.json             the alerts that a batch raised or ended, see streaming.monitor.alerts
 
 START is the window's start in milliseconds since 1970, BATCH the number of the batch that wrote it. A batch that is repeated
 after a crash writes the same files again.
@@ -10,8 +11,10 @@ after a crash writes the same files again.
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +25,7 @@ from streaming.monitor.statistics import Statistics
 
 HISTORY: Final = "history"
 COUNTS: Final = "counts"
+ALERTS: Final = "alerts"
 
 
 class Folder(Protocol):
@@ -42,15 +46,26 @@ class Folder(Protocol):
 
 @dataclass(frozen=True)
 class History:
-    """The published windows of one job: `figures` and `counts` are the two folders."""
+    """The published windows of one job: the three folders."""
 
     figures: Folder
     counts: Folder
+    told: Folder
 
     def add(self, start: int, batch: int, figures: pa.Table, statistics: Statistics) -> None:
         """Write a revision. The sums first: a window that is in the table can always be added to."""
         self.counts.replace(_file(start, batch), _bytes(statistics.to_arrow()))
         self.figures.replace(_file(start, batch), _bytes(figures))
+
+    def add_alerts(self, batch: int, alerts: Sequence[Mapping[str, Any]]) -> None:
+        """Write down what a batch raised or ended."""
+        if alerts:
+            self.told.replace(f"{batch:010d}.json", json.dumps(list(alerts)).encode())
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """All alerts, oldest first; one that is over stands there twice."""
+        contents = (self.told.read(name) for name in self.told.names() if name.endswith(".json"))
+        return [alert for content in contents if content is not None for alert in json.loads(content)]
 
     def sums(self, start: int, *, before: int) -> Statistics | None:
         """The sums of a window as the newest batch before that number left them; None when it was not published."""
