@@ -107,7 +107,7 @@ class Monitor(Section):
     #: A window with fewer rows is judged together with those before it.
     least_rows: int = Field(default=200, ge=50)
     trigger: Duration = "30 seconds"
-    #: Of the events, by a stable hash of key and time: an event, its answers and its label are all in, or all out.
+    #: Of the events, by a stable hash of their place: an event and all its answers are in, or out.
     sample: float = Field(default=1.0, gt=0.0, le=1.0)
     #: Text fields whose values make slices that are watched by themselves.
     slices: tuple[str, ...] = ()

@@ -100,20 +100,21 @@ def watch_batch(
         return None
     # Step 1. The state to go on from is looked up by number.
     before = watcher.states.before(n, watcher.watch)
+    revision = watcher.states.revision(n)
     # Step 2. One pass over the rows; only sums and figures come to the driver.
     brought = payload(batch.toArrow(), watcher.watch)
     at("collected")
-    counted = windows.fold(before, brought, watcher.watch, recall=lambda start: watcher.history.sums(start, before=n))
+    counted = windows.fold(before, brought, watcher.watch, recall=lambda start: watcher.history.sums(start, before=revision))
     folded = verdict.concepts(counted, watcher.watch)
-    records = _records(folded, n, watcher)
+    records = _records(folded, revision, watcher)
     # Step 3. The windows that are over, then the alerts. A crash after this writes the same files again, and the same records
     # with the same keys; an alert is told again, with the same id.
     named = {slice_: watcher.watch.baseline.slice_value(slice_) for slice_ in watcher.watch.layout.slice_names() if slice_}
     for window, record in zip(folded.published, records, strict=True):
-        watcher.history.add(window.start, n, record.to_arrow(named), window.statistics)
+        watcher.history.add(window.start, revision, record.to_arrow(named), window.statistics)
     at("written")
     _publish(batch.sparkSession, records, watcher.config)
-    beside = _alarm(batch.sparkSession, n, records, folded.state.beside, watcher)
+    beside = _alarm(batch.sparkSession, revision, records, folded.state.beside, watcher)
     folded = replace(folded, state=replace(folded.state, beside=beside))
     watcher.show(records, beside)
     at("published")
@@ -123,21 +124,21 @@ def watch_batch(
     return folded, records
 
 
-def _records(folded: Folded, n: int, watcher: Watcher) -> list[Record]:
+def _records(folded: Folded, revision: int, watcher: Watcher) -> list[Record]:
     beside = folded.state.beside
     return [
-        of_window(window, n, watcher.watch, settings=watcher.settings, more=[*verdict.of_concept(window, beside, watcher.watch)])
+        of_window(window, revision, watcher.watch, settings=watcher.settings, more=[*verdict.of_concept(window, beside, watcher.watch)])
         for window in folded.published
     ]
 
 
-def _alarm(spark: SparkSession, n: int, records: Sequence[Record], beside: verdict.Beside, watcher: Watcher) -> verdict.Beside:
+def _alarm(spark: SparkSession, revision: int, records: Sequence[Record], beside: verdict.Beside, watcher: Watcher) -> verdict.Beside:
     """Hold the windows against the rules, tell people, and do what the rules say."""
     config = watcher.config
     assert config.monitor is not None
     service = Service(config.name, config.model.name, watcher.source)
     beside, told, new = verdict.alarms(records, beside, config.monitor.alerts, service, now=datetime.now(UTC))
-    watcher.history.add_alerts(n, [alert.to_json() for alert in told])
+    watcher.history.add_alerts(revision, [alert.to_json() for alert in told])
     beside = tell(told, beside, config, lambda topic, values: _send(spark, topic, values, config))
     return act(new, beside, config, watcher.state)
 

@@ -81,7 +81,9 @@ def rows(inputs: Inputs, config: Config, watch: Watch) -> DataFrame:
 def _events(records: DataFrame, config: Config, schema: StructType, watch: Watch) -> DataFrame:
     assert config.monitor is not None
     e = F.col(META)
-    decoded = decode(records, config.events, schema).where(F.col(PROBLEM).isNull())
+    # Before anything is decoded: what is left out costs nothing.
+    place = F.xxhash64(F.concat_ws(":", "topic", "partition", "offset"))
+    decoded = decode(records.where(_sampled(place, config.monitor.sample)), config.events, schema).where(F.col(PROBLEM).isNull())
     pair = _pair(e["key"], e["event_time"])
     known = {field.name for field in event_columns(schema, config.events).fields}
     own = [_watched(column, known).alias(column.name) for column in watch.layout.columns]
@@ -93,8 +95,7 @@ def _events(records: DataFrame, config: Config, schema: StructType, watch: Watch
         pair.alias("_pair"),
         y.alias("_y"),
     ]
-    chosen = decoded.select(*head, *own).where(_sampled(F.col("_pair"), config.monitor.sample))
-    return chosen.mapInArrow(_counting(watch, with_labels=field is not None), FLAT)
+    return decoded.select(*head, *own).mapInArrow(_counting(watch, with_labels=field is not None), FLAT)
 
 
 def _watched(column: Cells, known: set[str]) -> Column:
@@ -174,19 +175,19 @@ def _answers(records: DataFrame, config: Config, watch: Watch) -> DataFrame:
         _pair(p["key"], p["event_time"]).alias("pair"), number.cast("int").alias("model"), p["prediction"].alias("prediction"),
         score.alias("score"), F.substring(p["model_version"], 1, _VERSION).alias("subject"),
     )  # fmt: skip
-    return row.where(_sampled(F.col("pair"), config.monitor.sample))
+    return row.where(_sampled(F.col("id"), config.monitor.sample))
 
 
 def _labels(records: DataFrame, config: Config, schema: StructType, watch: Watch) -> DataFrame:
     assert config.labels is not None
-    assert config.monitor is not None
     e = F.col(META)
     y = field_column(schema, config.labels.label).try_cast("double")
     decoded = decode(records, labels.label_events(config.labels), schema).where(F.col(PROBLEM).isNull())
     row = decoded.select(
         F.lit("l").alias("kind"), _arrival(e["timestamp"], watch).alias("at"), _pair(e["key"], e["event_time"]).alias("pair"), y.alias("y")
     )
-    return row.where(F.col("y").isNotNull() & ~F.isnan("y") & _sampled(F.col("pair"), config.monitor.sample))
+    # Never sampled: a label does not say where its event stood. One of an event that was left out finds nothing, and is forgotten.
+    return row.where(F.col("y").isNotNull() & ~F.isnan("y"))
 
 
 def _rejected(records: DataFrame, config: Config, watch: Watch) -> DataFrame:
@@ -212,7 +213,7 @@ def _pair(key: Column, time: Column) -> Column:
 
 
 def _sampled(hashed: Column, share: float) -> Column:
-    # Hashed again: xxHash64 of a pair is what the sums are joined by, and other places take a modulus of it.
+    # Hashed again: others (a shuffle, a store) take a modulus of the same hash.
     return F.lit(True) if share >= 1.0 else F.pmod(F.xxhash64(hashed, F.lit(0)), F.lit(_MILLION)) < round(share * _MILLION)
 
 

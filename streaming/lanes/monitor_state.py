@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 FOLDER: Final = "monitor"
 _STATES: Final = "states"
 _STARTED: Final = "started"
+_BASE: Final = "first_revision"
 _IN_FORCE: Final = "baseline_in_force.json"
 #: States that are kept: Spark repeats the last batch, never an older one.
 _KEPT: Final = 3
@@ -36,17 +37,19 @@ class States:
     """The lane's states by batch number, in `folder`; the first batch starts from nothing."""
 
     folder: Folder
+    #: Asked for the greatest revision in the history; -1: there is none.
+    newest_revision: Callable[[], int] = lambda: -1
     #: The newest state, so that it need not be read again.
     last: tuple[int, State] | None = None
+    base: int | None = None
 
     def before(self, n: int, watch: Watch) -> State:
         """The state after batch n - 1. StateError when it is gone: going on without it would lose windows silently."""
         if self.last is not None and self.last[0] == n - 1:
             return self.last[1]
         first = self.folder.read(_STARTED)
-        if first is None:
-            self.folder.create(_STARTED, str(n).encode())
         if first is None or int(first) == n:
+            self._begin(n)
             return State.empty(watch)
         content = self.folder.read(_file(n - 1))
         if content is None:
@@ -59,6 +62,22 @@ class States:
             return state
         log.warning("monitor: another baseline, other models or another window than before: the windows begin anew with batch %d", n)
         return State.empty(watch)
+
+    def _begin(self, n: int) -> None:
+        """Start from nothing at batch `n`. States of later numbers are those of an earlier life, whose checkpoint was deleted: a
+        batch of this life must not be taken for one of theirs, nor its revisions for older ones."""
+        stale = [name for name in self.folder.names() if name.endswith(".npz")]
+        if stale or self.folder.read(_STARTED) is None:
+            self.folder.replace(_BASE, str(self.newest_revision() + 1 - n).encode())
+        for name in stale:
+            self.folder.delete(name)
+        self.folder.create(_STARTED, str(n).encode())
+
+    def revision(self, n: int) -> int:
+        """The number of the revisions that batch `n` writes: greater than all before, whichever life of the lane wrote them."""
+        if self.base is None:
+            self.base = int(self.folder.read(_BASE) or b"0")
+        return self.base + n
 
     def has(self, n: int) -> bool:
         """Whether batch `n` has been carried out whole."""
@@ -119,7 +138,8 @@ def open_watcher(config: Config, baseline: Baseline, state: Folder, *, source: s
     )
     limits = {str(name): limit for name, limit in section.thresholds.items()}
     settings = Settings(limits, section.alpha, limits.pop("rejected", Settings.rejected))
-    return Watcher(config, watch, States(own.below(_STATES)), history(state), state, source, settings)
+    published = history(state)
+    return Watcher(config, watch, States(own.below(_STATES), published.newest_revision), published, state, source, settings)
 
 
 def history(state: Folder) -> History:

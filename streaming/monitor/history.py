@@ -4,7 +4,7 @@
     counts/START-BATCH.parquet    its sums, from which everything can be computed anew
     alerts/BATCH.json             the alerts that a batch raised or ended, see streaming.monitor.alerts
 
-START is the window's start in milliseconds since 1970, BATCH the number of the batch that wrote it. A batch that is repeated
+START is the window's start in milliseconds since 1970, BATCH the number of the batch that wrote it, counted on when the lane's checkpoint begins anew. A batch that is repeated
 after a crash writes the same files again.
 """
 
@@ -78,6 +78,10 @@ class History:
     def newest_sums(self, start: int) -> Statistics | None:
         """The sums of the newest revision."""
         return self.sums(start, before=1 << 62)
+
+    def newest_revision(self) -> int:
+        """The greatest number of a revision; -1 when nothing was published."""
+        return max((batch for _, batch in _entries(self.counts)), default=-1)
 
     def starts(self) -> list[int]:
         """The starts of all windows, oldest first."""

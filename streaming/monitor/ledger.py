@@ -68,7 +68,7 @@ def take(ledger: Ledger, events: Rows, answers: Rows, labels: Rows, *, now: int,
     """Bring one batch into the ledger.
 
     `now`: the newest arrival, ms; answers and labels wait `horizon` ms for each other, answers `slice_wait` ms for their
-    event; at most `waiting` answers wait.
+    event; at most `waiting` answers and as many labels wait.
     """
     k = ledger.answers.dtype["codes"].shape[0]
     fresh = _first(answers, _identity)
@@ -86,7 +86,7 @@ def take(ledger: Ledger, events: Rows, answers: Rows, labels: Rows, *, now: int,
         ledger,
         events=known_events[known_events["at"] >= now - slice_wait],
         answers=kept[np.argsort(kept["at"], kind="stable")][forgotten:],
-        labels=known_labels[~gone],
+        labels=known_labels[~gone][-waiting:],
     )
     return Taken(left, counted, pairs, y, at, len(answers) - len(fresh), int((gone & ~known_labels["used"]).sum()), forgotten)
 

@@ -158,7 +158,7 @@ class Run:
     def sums(self) -> dict[int, Statistics]:
         history = self.watcher.history
         published = {start: history.newest_sums(start) for start in history.starts()}
-        newest = sorted(self.watcher.states.folder.names())[-2]  # the last is `started`
+        newest = [name for name in self.watcher.states.folder.names() if name.endswith(".npz")][-1]
         state = windows.from_bytes(self.watcher.states.folder.read(newest) or b"")
         return {s: v for s, v in published.items() if v is not None} | {s: w.statistics for s, w in state.windows.items()}
 

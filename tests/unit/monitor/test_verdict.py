@@ -14,10 +14,12 @@ import pytest
 
 from streaming import config as cfg
 from streaming.lanes import monitor_alerts
+from streaming.lanes.monitor_state import States
 from streaming.learning.commands import Command, Commands
 from streaming.monitor import ledger, record, verdict, windows
 from streaming.monitor.alerts import Alert, Service
 from streaming.monitor.baseline import Answers, of_table
+from streaming.monitor.history import History
 from streaming.monitor.record import Record, Settings, of_window
 from streaming.monitor.statistics import Statistics, of_rows, of_scores
 from streaming.monitor.windows import Folded, Payload, State, Watch, Watched, fold
@@ -203,3 +205,40 @@ def test_scores_of_unjudged_windows_are_shown_and_not_judged() -> None:
     assert not [m for m in found.measures if m.kind in ("feature", "prediction", "quality", "share")]
     assert figure(found, "estimate", "accuracy").value > 0
     assert of_scores(pa.array([0.5]), WATCH.models[0].cells, [([""], np.zeros(1, np.int64))]).values
+
+
+def test_a_checkpoint_that_was_deleted_begins_a_new_life_and_no_batch_of_it_is_taken_for_an_old_one(tmp_path: Path) -> None:
+    def opened() -> States:
+        own = LocalFolder(tmp_path)
+        return States(own.below("states"), History(own.below("h"), own.below("c")).newest_revision)
+
+    states, counts = opened(), LocalFolder(tmp_path / "c")
+    for n in range(5):
+        assert not states.has(n)
+        states.add(n, states.before(n, WATCH))
+        counts.replace(f"{1000:013d}-{states.revision(n):010d}.parquet", b"")
+    again = opened()  # the checkpoint is gone: Spark numbers its batches from 0
+    assert again.before(0, WATCH).windows == {}
+    assert [again.revision(n) for n in (0, 1)] == [5, 6]
+    counts.replace(f"{1000:013d}-{again.revision(0):010d}.parquet", b"")
+    crashed = opened()  # before the first batch was whole: it is repeated
+    crashed.before(0, WATCH)
+    assert crashed.revision(0) == 5
+    for n in range(5):
+        assert not crashed.has(n), "a state of the first life"
+        crashed.add(n, crashed.before(n, WATCH))
+    other = opened()
+    assert other.has(4)
+    assert other.before(5, WATCH).identity == WATCH.identity
+
+
+def test_another_baseline_begins_new_windows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    states = States(LocalFolder(tmp_path))
+    _, outcomes = run(payload(200, 0, seed=1))
+    states.before(0, WATCH)
+    states.add(0, outcomes[0].state)
+    states.last = None
+    assert states.before(1, WATCH).newest == outcomes[0].state.newest
+    other = replace(WATCH, window=5000)
+    assert states.before(1, other).newest == 0
+    assert "begin anew" in caplog.text
