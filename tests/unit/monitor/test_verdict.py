@@ -162,9 +162,9 @@ def test_actions_are_asked_once_and_wait_for_what_a_person_asked(tmp_path: Path)
 
 
 def monitor_alerts_answer(command: str) -> Any:
-    from streaming.learning.commands import Answer
+    from streaming.learning.commands import JobAnswer
 
-    return Answer(command, "1")
+    return JobAnswer(command, "1")
 
 
 def test_only_what_asks_to_notify_is_told_and_a_silence_keeps_it_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
