@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -16,7 +16,16 @@ Action = Literal["notify", "freeze_learner", "retrain"]
 Statistic = Literal["psi", "js", "ks", "nulls", "unseen", "out_of_range", "accuracy", "loss", "rejected"]
 
 
-class Rule(Section):
+class _On(Section):
+    """A section with the key `on`, which YAML 1.1 reads as the word for true unless it stands in quotes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unquoted(cls, value: Any) -> Any:
+        return {"on" if key is True else key: v for key, v in value.items()} if isinstance(value, dict) else value
+
+
+class Rule(_On):
     """When an alert is raised, and what is done then."""
 
     on: Subject
@@ -27,7 +36,7 @@ class Rule(Section):
     do: tuple[Action, ...] = ("notify",)
 
 
-class Silence(Section):
+class Silence(_On):
     """A time in which nobody is told: every day between two times of the day (UTC), or once between two dates."""
 
     #: "22:00" or "2026-12-24T18:00:00Z".

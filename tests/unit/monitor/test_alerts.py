@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+import yaml
 
 from streaming.config.monitoring import Alerts, Rule, Silence, Webhook
 from streaming.errors import ConfigError
@@ -199,6 +200,13 @@ def test_rules_are_one_a_subject_and_a_webhook_is_http() -> None:
     with pytest.raises(ValidationError, match="two times of the day"):
         Silence.model_validate({"from": "22:00", "until": "2026-01-01"})
     assert issubclass(ConfigError, Exception)
+
+
+def test_on_needs_no_quotes_in_yaml() -> None:
+    found = Alerts.model_validate(
+        yaml.safe_load("{rules: [{on: quality, after: 2}], silence: [{from: '22:00', until: '06:00', on: [quality]}]}")
+    )
+    assert (found.rules[0].on, found.silence[0].on) == ("quality", ("quality",))
 
 
 def test_the_memory_survives_its_json() -> None:
