@@ -27,6 +27,7 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks import prepare
+from benchmarks.running import Stopped
 from benchmarks.systems.base import Place
 from streaming.demo import churn, traffic
 from streaming.embedded.broker import running_broker
@@ -117,12 +118,12 @@ class Job:
     log: Path
 
     def wait_for(self, ready: Callable[[], bool]) -> None:
-        """Return when `ready` says so; end the benchmark, with the job's last words, when the job ends or takes too long."""
+        """Return when `ready` says so. Stopped, with the job's last words, when the job ends or takes too long."""
         deadline = time.monotonic() + _PATIENCE_S
         while not ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 last = "\n".join(self.log.read_text().splitlines()[-8:])
-                sys.exit(f"the job {'ended' if self.process.poll() is not None else 'is too slow'}; its last words:\n{last}")
+                raise Stopped(f"the job {'ended' if self.process.poll() is not None else 'is too slow'}; its last words:\n{last}")
             time.sleep(0.2)
 
 
@@ -155,7 +156,7 @@ def create_topics(servers: str, *names: str, partitions: int = PARTITIONS) -> No
     for name in names:
         while not _led(reader, name):  # a new topic has no leader for a moment
             if time.monotonic() > deadline:
-                sys.exit(f"{name}: the new topic has no leader after 30 s")
+                raise Stopped(f"{name}: the new topic has no leader after 30 s")
             time.sleep(0.05)
 
 
@@ -197,7 +198,7 @@ def records(servers: str, topic: str, *, since: Sequence[int] | None = None) -> 
     while left > 0:
         found = reader.consume(min(left, 10_000), timeout=30)
         if not found:
-            sys.exit(f"{topic}: {left} records did not come within 30 s")
+            raise Stopped(f"{topic}: {left} records did not come within 30 s")
         left -= len(found)
         yield from found
     reader.close()

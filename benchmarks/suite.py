@@ -16,11 +16,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from confluent_kafka import KafkaException
+
 from benchmarks import apart, chart, crayfish, drain, harness, labels, latency, prepare, report, results, scaling, soak
 from benchmarks.machine import machine
 from benchmarks.results import Part, Results
+from benchmarks.running import Stopped
 from benchmarks.systems.base import PEERS
 from benchmarks.watch import Watch
+from streaming.errors import StreamingError
 
 PAGE, PICTURE = "RESULTS.md", "latency.png"
 
@@ -181,8 +185,11 @@ def measure(name: str, home: Path, plan: Plan, watch: Watch, rounds: int) -> Par
     """Measure one part. What goes wrong in it is said in it, and the others go on."""
     part = Part(name, PARTS[name].title, PARTS[name].how, when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
     before, began = os.getloadavg()[0], time.monotonic()
-    for _ in range(rounds):
-        PARTS[name].run(home, plan, part, watch)
+    try:
+        for _ in range(rounds):
+            PARTS[name].run(home, plan, part, watch)
+    except (Stopped, AssertionError, StreamingError, KafkaException, OSError) as failed:
+        part.notes.append(f"not measured to the end: {type(failed).__name__}: {failed}")
     part.rounds, part.seconds, part.load = rounds, time.monotonic() - began, (before, os.getloadavg()[0])
     return part
 
