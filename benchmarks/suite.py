@@ -200,6 +200,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="three minutes instead of fifteen")
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="default: those of the plan")
     parser.add_argument("--systems", nargs="+", help="only these systems")
+    parser.add_argument("--rates", type=int, nargs="+", help="of the latency: only these of the plan's events per second")
+    parser.add_argument("--rounds", type=int, default=1, help="measure every system so often; medians and spreads are over the rounds")
     parser.add_argument(
         "--out", type=Path, help="where RESULTS.md and the picture go; default: benchmarks, with --quick .cache/benchmarks/quick"
     )

@@ -267,3 +267,9 @@ def test_every_way_to_run_the_service_is_a_valid_configuration(tmp_path: Path) -
     for system in ours:
         config = cfg.parse(system.configuration(_place(tmp_path)))
         assert (config.score.mode, bool(config.learners)) == (system.mode, system.learns)
+
+
+def test_the_command_line_of_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["suite", "--quick", "--parts", "drain", "--systems", "quix", "--rates", "500", "--rounds", "2"])
+    given = suite.arguments()
+    assert (given.quick, given.parts, given.systems, given.rates, given.rounds) == (True, ["drain"], ["quix"], [500], 2)
