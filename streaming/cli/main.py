@@ -34,6 +34,8 @@ def _configure_logging(verbose: bool) -> None:
     logging.getLogger("streaming").setLevel(logging.DEBUG if verbose else logging.INFO)
     for noisy in ("py4j", "kafka"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    # py4j tells the root logger, with a stack trace, that the JVM is gone; whoever asked the JVM says it in words.
+    screen.addFilter(lambda record: record.module not in {"clientserver", "java_gateway"})
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any, ClassVar, Final
 
 from streaming import secrets
@@ -79,7 +80,7 @@ def _open(settings: JobSection, health: Health, metrics: Callable[[], bytes]) ->
         return _Server(settings, health, metrics)
     except OSError as refused:
         words = f"job.port: {settings.host} port {settings.port}: {refused.strerror or refused}; choose another job.port (or --port), or null for none"
-        if "port" in settings.model_fields_set:
+        if settings.model_fields_set & {"host", "port"}:
             raise EnvironmentFailure(words) from refused
         log.warning("no health and no metrics: %s", words)
         return None
@@ -99,6 +100,10 @@ class _Server(ThreadingHTTPServer):
         self._open: dict[socket.socket, float] = {}
         self._lock = threading.Lock()
         super().__init__(address[:2], _Handler)  # type: ignore[arg-type]
+
+    def server_bind(self) -> None:
+        """Without asking the name service what this machine is called, which HTTPServer does and which may take its time."""
+        TCPServer.server_bind(self)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Turn away whoever comes while too many are here."""

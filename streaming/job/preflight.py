@@ -76,7 +76,9 @@ def demand(spark: SparkSession, config: cfg.Config, *, lanes: Collection[str], s
         except TransientError as error:
             if not check.may_come_later:
                 raise
-            log.warning("%s: %s; the lane %s starts when it is there, the others do not wait", check.name, error, check.lane)
+            log.warning(
+                "%s: %s; the lane %s starts when it is there, the others do not wait", check.name, " ".join(str(error).split()), check.lane
+            )
     return ready
 
 

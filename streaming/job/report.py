@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +52,7 @@ class Reporter:
             return
         for batch in batches:
             lane.seen_at, lane.batch_began = batch["timestamp"], time.monotonic()
+            lane.has_advanced |= bool(batch.get("numInputRows"))
             log.debug("lane=%s batch=%s spent %s", lane.lane.name, batch["batchId"], json.dumps(batch.get("durationMs")))
             progress = self._measure(lane, batch)
             self.metrics.batch(progress, at=time.time())
@@ -61,9 +63,10 @@ class Reporter:
             self._commit(lane.lane.name, batches[-1])
 
     def close(self) -> None:
-        """Let the connections go."""
-        self.ends.close()
-        self.groups.close()
+        """Let the connections go; with a JVM that is gone they are gone already."""
+        for connection in (self.ends, self.groups):
+            with suppress(Py4JError, OSError):
+                connection.close()
         if self.spans is not None:
             self.spans.close()
 

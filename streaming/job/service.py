@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Final
 
 from py4j.protocol import Py4JError
@@ -78,19 +79,11 @@ def serve(
         ends, offsets = tail(active, config.kafka), groups(active, config.kafka)
         reporter = Reporter(config.name, ends, offsets, metrics, on_progress or _log, spans.of_environment(config.name))
         held.callback(reporter.close)
-        patience_s = 0.0
-        try:
-            supervisor.start()
-            _await_start(supervisor, health, stop)
-            model = f"{config.model.name}:{config.model.version}"
-            log.info("started name=%s lanes=%s mode=%s model=%s", config.name, ",".join(lanes), ready.mode, model)
-            _watch(supervisor, reporter, health, publisher if learn.LANE in lanes else None, stop)
-            patience_s = seconds(config.job.stop_within)  # asked to stop, in peace
-        finally:
-            stop_lanes(supervisor, within_s=patience_s)
-            for lane in supervisor.lanes:
-                reporter.report(lane)  # the last batch of each
-            health.update(supervisor.statuses)
+        job = _Job(config, supervisor, reporter, health, publisher if learn.LANE in lanes else None)
+        job.run(
+            stop,
+            started=f"started name={config.name} lanes={','.join(lanes)} mode={ready.mode} model={config.model.name}:{config.model.version}",
+        )
     log.info("stopped name=%s", config.name)
 
 
@@ -100,33 +93,61 @@ def default_lanes(config: Config) -> tuple[str, ...]:
     return tuple(name for name in LANES if not idle.get(name))
 
 
-def _await_start(supervisor: Supervisor, health: Health, stop: threading.Event) -> None:
-    """Until the job does what it is for, or cannot. Other lanes that are still being started are not waited for."""
-    deadline = time.monotonic() + _STARTED_WITHIN_S
-    while not stop.wait(0.05) and time.monotonic() < deadline:
-        health.update(supervisor.look())
-        vital = [lane.status.state for lane in supervisor.lanes if lane.lane.vital]
-        if "starting" not in (vital or [status.state for status in supervisor.statuses]):
-            return
+@dataclass(frozen=True)
+class _Job:
+    """Everything that runs, once it is built. `publisher`: present where this process carries out what people ask of the learners."""
+
+    config: Config
+    supervisor: Supervisor
+    reporter: Reporter
+    health: Health
+    publisher: Publisher | None
+
+    def run(self, stop: threading.Event, *, started: str) -> None:
+        """Start the lanes, look after them until `stop` is set, and stop them. Raises the error that ends the job."""
+        patience_s = 0.0
+        try:
+            self.supervisor.start()
+            self._await_start(stop)
+            log.info("%s", started)
+            self._watch(stop)
+            patience_s = seconds(self.config.job.stop_within)  # asked to stop, in peace
+        finally:
+            stop_lanes(self.supervisor, within_s=patience_s)
+            for lane in self.supervisor.lanes:
+                self.reporter.report(lane)  # the last batch of each
+            self.health.update(self.supervisor.statuses)
+
+    def _await_start(self, stop: threading.Event) -> None:
+        """Until the job does what it is for, or cannot. Other lanes that are still being started are not waited for."""
+        deadline = time.monotonic() + _STARTED_WITHIN_S
+        while not stop.wait(0.05) and time.monotonic() < deadline:
+            self.health.update(self.supervisor.look())
+            vital = [lane.status.state for lane in self.supervisor.lanes if lane.lane.vital]
+            if "running" in vital or (not vital and all(each.state != "starting" for each in self.supervisor.statuses)):
+                return
+
+    def _watch(self, stop: threading.Event) -> None:
+        """Report every batch, look at every lane, and carry out what people ask."""
+        told = ""
+        while not stop.wait(_LOOK_EVERY_S):
+            if self.publisher is not None and (failed := _carry_out(self.publisher)) != told:
+                told = failed
+                if failed:
+                    log.warning("requests to the learners are not carried out now: %s", failed)
+            for lane in self.supervisor.lanes:
+                self.reporter.report(lane)
+            self.health.update(self.supervisor.look())
 
 
-def _watch(supervisor: Supervisor, reporter: Reporter, health: Health, publisher: Publisher | None, stop: threading.Event) -> None:
-    """Until `stop` is set: report every batch, look at every lane, and carry out what people ask of the learners through `publisher`."""
-    while not stop.wait(_LOOK_EVERY_S):
-        if publisher is not None:
-            _carry_out(publisher)
-        for lane in supervisor.lanes:
-            reporter.report(lane)
-        health.update(supervisor.look())
-
-
-def _carry_out(publisher: Publisher) -> None:
-    """What people asked of the learners. A state that cannot be read now is read at the next look: scoring goes on."""
+def _carry_out(publisher: Publisher) -> str:
+    """What people asked of the learners; why it could not be done, empty when it was. What cannot be read now is read at the next look."""
     try:
         publisher.carry_out()
     except Exception as error:
         # Whatever is wrong with a learner's files ends neither scoring nor storing. The lane that learns meets it too and tells.
-        log.warning("requests to the learners are not carried out now: %s: %s", type(error).__name__, error)
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _is_alive(active: SparkSession) -> bool:

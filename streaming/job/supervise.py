@@ -58,6 +58,8 @@ class Supervised:
         #: Spark's timestamp of the newest report of the query; empty before the first. And when the batch after it began, by `time.monotonic`.
         self.seen_at = ""
         self.batch_began = 0.0
+        #: Whether the query has finished a batch with records in it.
+        self.has_advanced = False
         self._attempt: Future[StreamingQuery] | None = None
         self._failed: list[BaseException] = []
         self._deaths = 0
@@ -67,7 +69,7 @@ class Supervised:
     def begin(self, pool: ThreadPoolExecutor) -> None:
         """Try to start the lane, beside everything else: a database that does not answer takes its time to say so."""
         self._failed = failed = list[BaseException]()
-        self.query, self.seen_at = None, ""
+        self.query, self.seen_at, self.has_advanced = None, "", False
         self.status = replace(self.status, state="starting", retry_at=None)
         self._attempt = pool.submit(self.lane.begin, failed.append)
 
@@ -127,13 +129,13 @@ class Supervised:
         return failures.explain(self.lane.name, query) if first is None else type(first)(f"lane {self.lane.name}: {first}")
 
     def _died(self, error: StreamingError) -> StreamingError:
-        steady = self._began > 0.0 and time.monotonic() - self._began >= status.STEADY_S
-        self._deaths = 1 if steady else self._deaths + 1
+        recovered = self.has_advanced or (self._began > 0.0 and time.monotonic() - self._began >= status.STEADY_S)
+        self._deaths = 1 if recovered else self._deaths + 1
         self._began = 0.0
         # While the attempts fail one after the other, "since" stays the time of the first death.
         since = self.status.since if self.status.error else time.time()
         state: Literal["down", "waiting"] = "down" if isinstance(error, TerminalError) else "waiting"
-        self.status = replace(self.status, state=state, since=since, error=type(error).__name__, why=str(error))
+        self.status = replace(self.status, state=state, since=since, error=type(error).__name__, why=" ".join(str(error).split()))
         if state == "waiting":
             pause = status.pause_s(self._deaths, longest=self._longest_pause_s(error))
             self._due = time.monotonic() + pause

@@ -15,6 +15,7 @@ from pyspark.sql.types import StructType
 from streaming.config.load import Config
 from streaming.config.values import interval
 from streaming.kafka import write
+from streaming.lanes.counted import counted
 from streaming.learning import state_file, weights_file
 from streaming.models.base import Model
 from streaming.records import predictions, rejected
@@ -75,7 +76,7 @@ def judged(scored: DataFrame) -> DataFrame:
 def encode(scored: DataFrame, config: Config, schema: StructType) -> DataFrame:
     """Scored rows as Kafka records. `scored`: decoded events with a model's outputs and the learners' answers."""
     e, problem = F.col(META), F.col(PROBLEM)
-    rows = judged(scored).observe(LANE, F.count_if(problem.isNotNull()).alias("rejected"))
+    rows = counted(judged(scored), LANE, problem=problem, stamp=e["timestamp"])
     refused = rejected.record(config.predictions.rejected_topic, source=e, reason=problem["reason"], error=problem["error"], lane=LANE)
     answers = [_record(config, model, fields) for model, fields in _answers(config, schema).items()]
     records = F.when(problem.isNull(), F.array(*answers)).otherwise(F.array(refused))

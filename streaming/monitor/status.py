@@ -22,7 +22,7 @@ FIRST_PAUSE_S: Final = 1.0
 OUTAGE_PAUSE_S: Final = 30.0
 #: Longest pause after a death that nobody has classified: probably a bug, and every attempt takes time from the other lanes.
 UNKNOWN_PAUSE_S: Final = 600.0
-#: A lane that ran this long has recovered: its next death is the first in a row.
+#: A lane that ran this long, or finished a batch with records in it, has recovered: its next death is the first in a row.
 STEADY_S: Final = 60.0
 #: A lane that was started again after a death counts as running when it has finished a batch, or has lived this long.
 PROVEN_AFTER_S: Final = 15.0

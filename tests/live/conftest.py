@@ -48,4 +48,5 @@ def tree(broker: Broker, topics: Callable[..., str], saved_pipeline: Path, tmp_p
         "predictions": {"topic": topics(2), "rejected_topic": topics(1)},
         "store": {"kind": "sqlite", "path": str(tmp_path / "predictions.db")},
         "state": str(tmp_path / "state"),
+        "job": {"port": 0},
     }

@@ -52,12 +52,23 @@ def lost_by(tree: dict[str, Any]) -> Callable[[int], int]:
     return missing
 
 
+def committed(servers: str, group: str, topic: str) -> int:
+    """How many records of the topic a group has read, as Kafka's own tools show it."""
+    from kafka import KafkaAdminClient
+
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    try:
+        read = admin.list_group_offsets({group: None})[group]
+    finally:
+        admin.close()
+    return sum(at.offset for place, at in read.items() if place.topic == topic)
+
+
 @pytest.mark.parametrize("away_s", usual([4, 120], [4]))
 def test_a_database_that_is_away_holds_up_nobody_else(tree: dict[str, Any], tmp_path: Path, postgres: Any, away_s: int) -> None:
     """It is away when the job starts, comes, and goes away under load: predictions flow, the store catches up, nothing is lost."""
     psycopg = pytest.importorskip("psycopg")
     tree["store"] = {"kind": "postgres", "dsn": postgres.dsn, "table": f"away_{away_s}"}
-    tree["job"] = {"port": 0}
     servers, missing = tree["kafka"]["bootstrap_servers"], lost_by(tree)
 
     def agrees() -> bool:
@@ -98,7 +109,14 @@ def test_a_database_that_is_away_holds_up_nobody_else(tree: dict[str, Any], tmp_
             job.until(agrees, "the store caught up")
             assert lanes(job)["store"]["restarts"] >= 2
             assert lanes(job)["score"] == lanes(job)["score"] | {"state": "running", "restarts": 0}
+            counted = re.findall(
+                r'^streaming_lane_(?:records|restarts)_total\{lane="score"\} (\S+)$', asked(job, "/metrics")[1], re.MULTILINE
+            )
+            assert sorted(map(float, counted)) == [0.0, float(n)]
             assert job.stop() == 0
+        predictions = sum(map(len, outcome(servers, tree).predictions.values()))
+        assert committed(servers, "live-score", tree["events"]["topic"]) == n
+        assert committed(servers, "live-store", tree["predictions"]["topic"]) == predictions
         assert job.text().count("started name=") == 1
         assert "Traceback" not in job.text()
     finally:

@@ -111,7 +111,6 @@ CASES: list[tuple[Callable[[Tree, Path], None], type[StreamingError], str]] = [
     (bad_ddl, ConfigError, "events.schema"),
     (bad_key, ConfigError, "events.key"),
     (fast_trigger, ConfigError, "score.trigger"),
-    (no_postgres, StoreUnavailable, "127.0.0.1:1"),
     (wrong_table, StoreError, "predictions"),
     (other_state, StateError, "another"),
     (learner_typo, ConfigError, "learning_rate"),
@@ -129,6 +128,21 @@ def test_a_job_that_cannot_run_says_why(
     assert type(refused.value) is kind, refused.value
     assert hint in str(refused.value)
     assert "topsecret" not in str(refused.value)
+
+
+def test_a_database_that_is_away_is_said_and_keeps_nobody_else_from_starting(
+    spark: SparkSession, tree: Tree, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    no_postgres(tree, tmp_path)
+    ready = preflight.demand(spark, cfg.parse(tree), lanes=("score", "store"), source="job.yaml")
+    assert ready.store is None
+    assert "127.0.0.1:1" in caplog.text
+    assert "topsecret" not in caplog.text
+    with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1"):  # what the lane meets until it is there
+        preflight.store_of(ready)
+    shown: list[preflight.Outcome] = []
+    assert not preflight.survey(spark, cfg.parse(tree), lanes=("score", "store"), source="job.yaml", show=shown.append)
+    assert [outcome.name for outcome in shown if not outcome.ok] == ["store"]
 
 
 def test_too_few_slots_are_refused_with_the_number_that_is_needed(spark: SparkSession, tree: Tree) -> None:

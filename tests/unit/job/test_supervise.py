@@ -127,17 +127,23 @@ def test_pauses_grow_and_end_at_their_longest(clock: Clock, score: Puppet, store
     assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
 
 
-def test_a_lane_that_ran_well_for_a_while_starts_again_with_short_pauses(clock: Clock, score: Puppet, store: Puppet) -> None:
+@pytest.mark.parametrize("how", ["lived for a while", "finished a batch"])
+def test_a_lane_that_ran_well_starts_again_with_short_pauses(clock: Clock, score: Puppet, store: Puppet, how: str) -> None:
     supervisor = supervise(score, store)
     for _ in range(6):
         store.die(StoreUnavailable("gone"))
         clock.sleep(look(supervisor)["store"].retry_at - clock.day + 0.1)
         look(supervisor)
     look(supervisor)
-    clock.sleep(status.STEADY_S)
+    if how == "finished a batch":
+        supervisor.lanes[1].has_advanced = True
+    else:
+        clock.sleep(status.STEADY_S)
     look(supervisor)
-    store.die(StoreUnavailable("gone again"))
-    assert look(supervisor)["store"].retry_at - clock.day == pytest.approx(status.FIRST_PAUSE_S)
+    store.die(StoreUnavailable("gone\n\tagain"))
+    dead = look(supervisor)["store"]
+    assert dead.retry_at - clock.day == pytest.approx(status.FIRST_PAUSE_S)
+    assert dead.why == "lane store: gone again"  # one line
 
 
 def test_what_nobody_has_classified_waits_longer_but_for_the_lane_that_matters(clock: Clock, score: Puppet, store: Puppet) -> None:
