@@ -51,8 +51,17 @@ _PLAIN: Final = {
     "numpy.random._mt19937": {"MT19937"},
     "numpy.random._pcg64": {"PCG64"},
 }
-#: Parts of River that reach for files or the network.
-_OUTSIDE: Final = ("river.datasets", "river.stream", "river.api", "river.checks")
+#: The parts of River that models are made of. A part that River gains is not among them before somebody has looked at it.
+_PARTS: Final = frozenset(
+    {
+        "_river_rust", "active", "anomaly", "bandit", "base", "cluster", "compose", "covariance", "drift", "dummy", "ensemble", "facto",
+        "feature_extraction", "feature_selection", "forest", "imblearn", "linear_model", "metrics", "misc", "model_selection", "multiclass",
+        "multioutput", "naive_bayes", "neighbors", "optim", "preprocessing", "proba", "reco", "rules", "sketch", "stats", "time_series",
+        "tree", "utils",
+    }
+)  # fmt: skip
+#: Inside them: what fetches and unpacks files, and what plays games.
+_OUTSIDE: Final = frozenset({"datasets", "envs", "evaluate"})
 #: River's compiled arithmetic: distances, statistics.
 _COMPILED: Final = "river._river_rust."
 
@@ -191,8 +200,18 @@ def _construct(path: str, params: Mapping[str, Any]) -> Any:
         raise ValueError(f"river: {path}: {refused}") from refused
 
 
+def _is_part(module: str) -> bool:
+    """True for a module of River's that holds models, or what models are made of."""
+    river, *below = module.split(".")
+    return river == "river" and bool(below) and below[0] in _PARTS and not _OUTSIDE & set(below)
+
+
 def _is_river_class(candidate: Any) -> bool:
-    return isinstance(candidate, type) and candidate.__module__.startswith("river.") and not candidate.__module__.startswith(_OUTSIDE)
+    """True for a class of such a module that has nothing of another part of River."""
+    if not isinstance(candidate, type):
+        return False
+    parents = [cls.__module__ for cls in candidate.__mro__ if cls.__module__.split(".")[0] == "river"]
+    return _is_part(candidate.__module__) and all(map(_is_part, parents))
 
 
 def _rows(X: Array) -> list[dict[str, float]]:
@@ -214,7 +233,7 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if name in _PLAIN.get(module, ()):
             return super().find_class(module, name)
-        if module.startswith("river.") and not module.startswith(_OUTSIDE):
+        if _is_part(module):
             owner, _, method = name.partition(".")
             candidate = super().find_class(module, owner)
             if _is_river_class(candidate):
@@ -233,8 +252,9 @@ class _Reader(pickle.Unpickler):
 def _bound_method(owner: Any, name: str) -> Any:
     """How pickle spells a bound method, narrowed to methods written in River's own classes."""
     if _is_river_class(type(owner)) and not name.startswith("__"):
-        written = next((vars(c)[name] for c in type(owner).__mro__ if name in vars(c)), None)
-        if isinstance(written, FunctionType | staticmethod | classmethod):
+        # The class that wrote it counts, not the one that has it: a model inherits from containers and abstract classes too.
+        writer = next((cls for cls in type(owner).__mro__ if name in vars(cls)), object)
+        if _is_river_class(writer) and isinstance(vars(writer).get(name), FunctionType | staticmethod | classmethod):
             return getattr(owner, name)
     raise pickle.UnpicklingError(f"{type(owner).__name__}.{name} is not part of a River model")
 

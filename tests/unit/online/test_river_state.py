@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,11 @@ def test_getattr_on_a_river_model_reaches_no_dunder(name: str) -> None:
         ("river.base.base", "inspect.sys.modules"),
         ("river.datasets", "Phishing"),
         ("river.stream", "iter_csv"),
+        ("river.bandit.datasets.news", "NewsArticles"),  # downloads, and writes wherever it is told to
+        ("river.bandit.datasets", "NewsArticles.download"),
+        ("river.bandit.datasets.base", "BanditDataset"),
+        ("river.bandit.envs.testbed", "KArmedTestbed"),
+        ("river.time_series.evaluate", "evaluate"),
         ("river.linear_model", "LogisticRegression.__init__.__globals__"),
         ("river.linear_model.log_reg", "LogisticRegression.__reduce__"),
         ("river.evaluate", "progressive_val_score"),
@@ -85,3 +91,33 @@ def test_common_river_models_come_back_from_their_state(model: str) -> None:
     again = learner.update(learner.init(3), learner.summarize(learner.init(3), X, y))
     assert np.isfinite(learner.predict(state, X)).all()
     np.testing.assert_allclose(learner.predict(state, X), learner.predict(again, X))
+
+
+def test_a_bound_method_is_one_that_river_wrote() -> None:
+    """A River class may inherit from a container of Python's, whose methods River has not written."""
+    from river.utils import VectorDict
+
+    with pytest.raises(ValueError, match="not part of a River model"):
+        load(_bytes(pickle.dumps(_Runs(getattr, VectorDict({"a": 1.0}), "items"))))
+
+
+def test_news_articles_neither_exist_nor_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attack as it was seen: a state that makes the data set, and calls its download through a bound method."""
+    from river.bandit.datasets import NewsArticles
+    from river.datasets.base import RemoteDataset
+
+    called: list[Any] = []
+    monkeypatch.setattr(RemoteDataset, "download", lambda self, *arguments, **named: called.append(self))
+    news = NewsArticles.__new__(NewsArticles)
+    news.url, news.filename = "http://127.0.0.1:9/evil.zip", str(tmp_path / "evil")
+    with pytest.raises(ValueError, match="river: the state cannot be opened"):
+        load(_bytes(pickle.dumps(news)))
+
+    class Deep:
+        def __reduce__(self) -> Any:
+            return news.download, (True,)
+
+    with pytest.raises(ValueError, match="river: the state cannot be opened"):
+        load(_bytes(pickle.dumps(Deep())))
+    assert not called
+    assert not list(tmp_path.iterdir())
