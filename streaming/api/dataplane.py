@@ -29,11 +29,17 @@ def model(models: Models, name: str) -> Served:
 
 
 async def scored(rows: int, work: Callable[..., _Scored], *args: Any) -> _Scored:
-    """The answer of `work`, in this thread when there is little to do. Refusal 422 when the model does not take the columns."""
+    """The answer of `work`, in this thread when there is little to do and nothing to wait for. Refusal 422 when the model does not take the columns."""
     try:
-        return work(*args) if rows <= INLINE_ROWS else await run_in_threadpool(work, *args)
+        inline = rows <= INLINE_ROWS and not any(map(_waits, (getattr(work, "__self__", None), *args)))
+        return work(*args) if inline else await run_in_threadpool(work, *args)
     except StreamingError as refused:
         raise Refusal(422, secrets.redact(f"the model does not take these columns: {refused}")) from refused
+
+
+def _waits(argument: object) -> bool:
+    """True for a model in a process of its own."""
+    return bool(getattr(argument.scorer if isinstance(argument, Served) else argument, "waits", False))
 
 
 def predictions(served: Served, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:

@@ -21,7 +21,7 @@ from streaming.api.served import Served
 from streaming.config.sections import Api, SavedModel
 from streaming.errors import ConfigError, ModelError
 from streaming.runtime.files import is_local, local_path
-from streaming.scorers import files
+from streaming.scorers import child, files
 from streaming.scorers.base import Scorer
 
 log: Final = logging.getLogger(__name__)
@@ -61,11 +61,10 @@ def open_scorer(section: SavedModel, settings: Api, *, source: Path) -> tuple[Sc
     """The scorer of the model, and the sha256 of its files where it is known. StreamingError says what is missing or wrong."""
     if adapters.FORMATS[section.format].scorer:
         package = files.read(section.uri)
-        scorer: Scorer = adapters.scorer_of(section.format).open_scorer(package, section)
-        return scorer, package.sha256
+        return child.open_scorer(package, section), package.sha256
     if settings.package is not None:
         package = files.read(settings.package)
-        return adapters.scorer_of("onnx").open_package(package), package.sha256
+        return child.open_scorer(package, section.model_copy(update={"format": "onnx", "sha256": None})), package.sha256
     sha256 = fingerprint(section)
     return adapters.scorer_of("onnx").open_onnx(packaged(section, Path(settings.cache), source=source)), sha256
 

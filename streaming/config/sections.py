@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from streaming.config.values import Duration, LearnerName, Name, Section, Topic, is_loopback
+from streaming.config.values import Duration, LearnerName, Name, Section, Size, Topic, is_loopback
 
 
 class Kafka(Section):
@@ -38,6 +38,16 @@ class Events(Section):
     on_data_loss: Literal["fail", "continue"] = "fail"
 
 
+class Limits(Section):
+    """What the process of a model may use that scores in Python. Beyond it the process is ended, and the next call starts a new one."""
+
+    memory: Size = "4 GiB"
+    #: How long opening the model may take.
+    open: Duration = "2 minutes"
+    #: How long one answer may take: in the job of a batch of rows, in the API of a request.
+    score: Duration = "30 seconds"
+
+
 class SavedModel(Section):
     """The saved model that scores every event."""
 
@@ -54,6 +64,8 @@ class SavedModel(Section):
     allow_classes: tuple[str, ...] = ()
     #: spark: "auto" scores by one plain expression wherever that is proven to answer as the saved stages do; "never" by the stages.
     fold: Literal["auto", "never"] = "auto"
+    #: sklearn, onnx, pmml, mlflow: a limit for the process that opens the file.
+    limits: Limits = Field(default_factory=Limits)
 
 
 class Score(Section):

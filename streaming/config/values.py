@@ -31,6 +31,22 @@ def interval(duration: str) -> str:
     return f"{round(seconds(duration) * 1000)} milliseconds"
 
 
+_SIZE: Final = re.compile(r"^(\d+)\s*(MiB|GiB)$")
+
+
+def size(text: str) -> int:
+    """An amount of memory such as "512 MiB" or "4 GiB" in bytes. ValueError on anything else."""
+    match = _SIZE.match(text.strip())
+    if match is None:
+        raise ValueError('expected a whole number and a unit, such as "512 MiB" or "4 GiB"')
+    return int(match[1]) << {"MiB": 20, "GiB": 30}[match[2]]
+
+
+def _size(value: str) -> str:
+    size(value)
+    return value
+
+
 def _duration(value: str) -> str:
     seconds(value)
     return value
@@ -49,6 +65,7 @@ def _name(value: str) -> str:
 
 
 Duration = Annotated[str, AfterValidator(_duration)]
+Size = Annotated[str, AfterValidator(_size)]
 Topic = Annotated[str, AfterValidator(_topic)]
 Name = Annotated[str, AfterValidator(_name)]
 #: The name of a learner is also that of a folder and of a column: no dots.

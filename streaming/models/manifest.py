@@ -11,25 +11,30 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from streaming.errors import ModelError
-from streaming.scorers.files import MANIFEST, is_counted, of_tree
+from streaming.scorers.files import MANIFEST, is_counted, of_tree, signed
 
-FORMAT_VERSION: Final = 1
+#: 1: the fingerprint is that of the files alone. 2: it is also that of what the manifest says, labels and types among it.
+FORMAT_VERSION: Final = 2
 
 #: What the model's rows looked like, see :mod:`streaming.monitor.baseline`.
 BASELINE: Final = "baseline_statistics"
 
 #: How much of a file crosses into Python at once.
-_CHUNK: Final = 4 << 20
+CHUNK: Final = 4 << 20
 
 
 def fingerprint(spark: SparkSession, uri: str) -> str:
     """The sha256 of the model folder, see :func:`streaming.scorers.files.of_tree`. ModelError when there is no such folder."""
-    return of_tree({path: _digest(spark, f"{uri.rstrip('/')}/{path}") for path in files(spark, uri) if is_counted(path)})
+    return of_tree(_digests(spark, uri), signed(read(spark, uri)))
+
+
+def _digests(spark: SparkSession, uri: str) -> dict[str, bytes]:
+    return {path: _digest(spark, f"{uri.rstrip('/')}/{path}") for path in files(spark, uri) if is_counted(path)}
 
 
 def _digest(spark: SparkSession, uri: str) -> bytes:
     content = hashlib.sha256()
-    for chunk in _chunks(spark, uri):
+    for chunk in chunks(spark, uri):
         content.update(chunk)
     return content.digest()
 
@@ -39,8 +44,9 @@ def write(spark: SparkSession, uri: str, details: Mapping[str, object]) -> str:
 
     Overwrites an older manifest. ModelError when there is no model at `uri`.
     """
-    sha256 = fingerprint(spark, uri)
-    text = _written({**details, "sha256": sha256, "format_version": FORMAT_VERSION})
+    plain: dict[str, Any] = json.loads(json.dumps({**details, "format_version": FORMAT_VERSION}, default=str))
+    sha256 = of_tree(_digests(spark, uri), signed(plain))
+    text = _written({**plain, "sha256": sha256})
     fs, path = at(spark, f"{uri.rstrip('/')}/{MANIFEST}")
     stream = fs.create(path, True)
     try:
@@ -59,21 +65,25 @@ def _written(details: Mapping[str, object]) -> str:
     return f'{text[:-2]},\n  "{BASELINE}": {json.dumps(details[BASELINE], default=str)}\n}}'
 
 
-def read(spark: SparkSession, uri: str) -> dict[str, object] | None:
+def read(spark: SparkSession, uri: str) -> dict[str, Any] | None:
     """The manifest of the model at `uri`, or None when it has none. ModelError when it cannot be read as JSON."""
     where = f"{uri.rstrip('/')}/{MANIFEST}"
     fs, path = at(spark, where)
     if not fs.exists(path):
         return None
+    return parsed(where, content(spark, where))
+
+
+def parsed(where: str, text: bytes) -> dict[str, Any]:
+    """The manifest in the file at `where`. ModelError when it is no JSON object."""
     try:
-        written = json.loads(content(spark, where))
-    except ValueError as broken:
-        raise ModelError(
-            f"{where}: not valid JSON: {broken}; save the model again, or delete this file to run without a manifest"
-        ) from broken
-    if not isinstance(written, dict):
-        raise ModelError(f"{where}: expected a JSON object, got {type(written).__name__}; save the model again, or delete this file")
-    return written
+        found = json.loads(text)
+    except (ValueError, RecursionError) as broken:
+        why = "nested too deeply" if isinstance(broken, RecursionError) else str(broken)
+        raise ModelError(f"{where}: not valid JSON: {why}; save the model again, or delete this file to run without a manifest") from broken
+    if not isinstance(found, dict):
+        raise ModelError(f"{where}: expected a JSON object, got {type(found).__name__}; save the model again, or delete this file")
+    return found
 
 
 def files(spark: SparkSession, uri: str) -> list[str]:
@@ -98,7 +108,7 @@ def files(spark: SparkSession, uri: str) -> list[str]:
 
 def content(spark: SparkSession, uri: str) -> bytes:
     """All bytes of one file."""
-    return b"".join(_chunks(spark, uri))
+    return b"".join(chunks(spark, uri))
 
 
 def at(spark: SparkSession, uri: str) -> tuple[Any, Any]:
@@ -114,11 +124,11 @@ def at(spark: SparkSession, uri: str) -> tuple[Any, Any]:
         ) from refused
 
 
-def _chunks(spark: SparkSession, uri: str) -> Iterator[bytes]:
+def chunks(spark: SparkSession, uri: str) -> Iterator[bytes]:
     fs, path = at(spark, uri)
     stream = fs.open(path)
     try:
-        while chunk := bytes(stream.readNBytes(_CHUNK)):
+        while chunk := bytes(stream.readNBytes(CHUNK)):
             yield chunk
     finally:
         stream.close()

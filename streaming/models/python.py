@@ -18,14 +18,13 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BooleanType, DataType, DoubleType, NullType, NumericType, StringType, StructField, StructType
 
-from streaming import adapters
 from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
 from streaming.models import manifest
 from streaming.models.base import OUTPUTS
 from streaming.models.columns import check, quoted
 from streaming.runtime.files import is_local
-from streaming.scorers import files, worker
+from streaming.scorers import child, files, worker
 from streaming.scorers.base import ColumnKind
 from streaming.scorers.files import Package
 
@@ -67,7 +66,7 @@ class PythonModel:
 
 def load(section: SavedModel, spark: SparkSession) -> PythonModel:
     """The model at `section.uri`, checked and opened here, too: a broken one shows now. ModelError when it may not, or cannot, be opened."""
-    package, open_ = fetch(spark, section.uri), partial(adapters.scorer_of(section.format).open_scorer, section=section)
+    package, open_ = fetch(spark, section.uri), partial(child.open_scorer, section=section)
     scorer = open_(package)
     shared = spark.sparkContext.broadcast(package)
     # What beside the bytes decides what is opened.
@@ -85,7 +84,7 @@ def fetch(spark: SparkSession, uri: str) -> Package:
     if not fs.exists(path):
         raise ModelError(f"{uri}: no such model; check model.uri")
     if fs.getFileStatus(path).isDirectory():
-        content = {name: manifest.content(spark, f"{root}/{name}") for name in manifest.files(spark, uri)}
+        content = {name: manifest.content(spark, f"{root}/{name}") for name in manifest.files(spark, uri) if files.is_part(name)}
         return Package(uri, content, True)
     return Package(uri, {root.rsplit("/", 1)[-1]: manifest.content(spark, uri)}, False)
 

@@ -44,7 +44,7 @@ def of_job(config: Config, *, slots: int = spark.LOCAL_SLOTS, delta: bool = Fals
     if target is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
     master = config.spark.master or f"local[{slots}]"
-    options = (spark.LOCAL_STATE if target is not None else {}) | config.spark.options
+    options = (spark.LOCAL_STATE if target is not None else {}) | {spark.COPIES: f"{config.state}/models"} | config.spark.options
     return start(config.name, master=master, options=options, delta=delta or config.store.kind == "delta", log=target)
 
 

@@ -12,9 +12,14 @@ from streaming.runtime import jars
 #: Task slots of a local session, unless the topic has more partitions than this leaves room for.
 LOCAL_SLOTS: Final = 16
 
+#: The setting that says where executors can read copies of models: a folder that all machines see.
+COPIES: Final = "spark.scoring.copies"
+
 #: Settings of every session, on a laptop or under spark-submit.
 _ALWAYS: Final = {
     "spark.sql.session.timeZone": "UTC",
+    # Else ${env:POSTGRES_PASSWORD} in any text that becomes SQL would be the password.
+    "spark.sql.variable.substitute": "false",
     "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
     # The text of the code is made anew for every micro-batch; without the search for common parts that takes half the time,
     # and the guard (streaming.models.spark.guard) keeps what is costly in projections of its own.

@@ -37,16 +37,18 @@ def flavour(uri: str, described: bytes) -> tuple[str, Mapping[str, Any], list[Es
         flavours: Mapping[str, Any] = tree["flavors"]
         chosen = next((name for name in _FLAVOURS if name in flavours), None)
         listed = json.loads((tree.get("signature") or {}).get("inputs") or "[]")
-    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as broken:
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as broken:
         raise ModelError(f"{where}: not a description of an MLflow model; save the model again") from broken
     if chosen is None:
         raise ModelError(f"{where}: flavours {', '.join(flavours)}; expected one of {', '.join(_FLAVOURS)}")
+    if not isinstance(flavours[chosen], Mapping) or not all(isinstance(entry, Mapping) for entry in listed):
+        raise ModelError(f"{where}: not a description of an MLflow model; save the model again")
     columns, types = [], {}
     for entry in listed:
         name, kind = entry.get("name"), entry.get("type")
         if kind == "tensor":
             return chosen, flavours[chosen], [], {}
-        if kind not in _PANDAS or not name:
+        if kind not in _PANDAS or not isinstance(name, str) or not name:
             raise ModelError(f"{where}: signature: column {name!r} is {kind}; a model on a stream reads {', '.join(_PANDAS)}")
         columns.append(EstimatorColumn(name, "text" if kind == "string" else "number", None if kind == "string" else np.nan))
         types[name] = _PANDAS[kind]
@@ -88,6 +90,7 @@ def _open_python(
     if not trust:
         raise ModelError(f"{package.uri}: a python_function (loader {loader}): opening it runs whatever Python code is in it, with the rights of this "
                          "service. If you know who made it, set model.trust: true and model.sha256")  # fmt: skip
+    package.vouched_for()
     if not columns:
         raise ModelError(f"{package.uri}: no signature with named columns, so nobody can tell what it reads; "
                          "save it again with signature=infer_signature(inputs, outputs)")  # fmt: skip

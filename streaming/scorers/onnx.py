@@ -22,7 +22,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
 
 from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
-from streaming.scorers import files, standalone
+from streaming.scorers import files, onnx_parts, standalone
 from streaming.scorers.base import ColumnKind, Columns, Scores
 from streaming.scorers.files import Package, tampered
 from streaming.scorers.onnx_tensors import Input, columns_of, outputs_of, probabilities_of, tensor_of
@@ -210,6 +210,7 @@ def _check_manifest(uri: str, text: bytes, got: str) -> None:
 
 
 def _open(uri: str, content: bytes) -> PackageScorer | OnnxScorer:
+    onnx_parts.check(uri, content)
     options = ort.SessionOptions()
     # One thread: the callers run side by side themselves, and a sum over several threads gives another last bit each time.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -221,7 +222,7 @@ def _open(uri: str, content: bytes) -> PackageScorer | OnnxScorer:
                          "export it again, with an older opset if this is about versions") from broken  # fmt: skip
     details = session.get_modelmeta().custom_metadata_map
     if MANIFEST in details:
-        return PackageScorer(uri, standalone.Scorer.of(json.loads(details[MANIFEST]), content))
+        return PackageScorer(uri, _portable(uri, details[MANIFEST], content))
     inputs = session.get_inputs()
     if not inputs:
         raise ModelError(f"{uri}: the model has no inputs; it cannot score rows")
@@ -229,12 +230,19 @@ def _open(uri: str, content: bytes) -> PackageScorer | OnnxScorer:
     return OnnxScorer(uri, session, columns_of(uri, inputs), label, probability, _declared(uri, details.get("classes")))
 
 
+def _portable(uri: str, manifest: str, content: bytes) -> standalone.Scorer:
+    try:
+        return standalone.Scorer.of(json.loads(manifest), content)
+    except (ValueError, RecursionError, TypeError, KeyError, standalone.PackageError, *BROKEN) as broken:
+        raise ModelError(f"{uri}: what the model says of itself cannot be read: {first_line(broken)}; make the package again") from broken
+
+
 def _declared(uri: str, classes: str | None) -> tuple[Any, ...]:
     if classes is None:
         return ()
     try:
         declared = json.loads(classes)
-    except ValueError as broken:
+    except (ValueError, RecursionError) as broken:
         raise ModelError(f"{uri}: the metadata 'classes' is no JSON list of labels: {broken}") from broken
     return tuple(declared) if isinstance(declared, list) else ()
 

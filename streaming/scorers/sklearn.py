@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
 from streaming.scorers import sklearn_columns as described
+from streaming.scorers import sklearn_paths
 from streaming.scorers.base import ColumnKind, Columns, Scores
 from streaming.scorers.files import Package
 from streaming.scorers.sklearn_columns import EstimatorColumn
@@ -209,7 +210,7 @@ def open_sklearn(
     if not trust:
         raise ModelError(f"{package.uri}: a pickle: opening it runs whatever code is in it, with the rights of this service. Save the model with "
                          "skops.io.dump(model, 'model.skops') instead; or, if you know who made the file, set model.trust: true and model.sha256")  # fmt: skip
-    return _scorer(package.uri, _loaded(package.uri, lambda: _unpickled(content)), signature)
+    return _scorer(package.vouched_for().uri, _loaded(package.uri, lambda: _unpickled(content)), signature)
 
 
 def _unpickled(content: bytes) -> Any:
@@ -240,6 +241,10 @@ def _loaded(uri: str, load: Callable[[], Any]) -> Any:
 
 
 def _scorer(uri: str, estimator: Any, signature: Sequence[EstimatorColumn]) -> SklearnScorer:
+    try:
+        sklearn_paths.check(estimator)
+    except ValueError as odd:
+        raise ModelError(f"{uri}: {odd}") from odd
     if not hasattr(estimator, "predict"):
         raise ModelError(f"{uri}: a {type(estimator).__name__} cannot predict; expected a fitted estimator or a Pipeline that ends in one")
     try:

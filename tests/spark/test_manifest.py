@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 
 from streaming.errors import ModelError
 from streaming.models import manifest
+from streaming.scorers import files
 
 
 @pytest.fixture
@@ -44,11 +45,12 @@ def test_every_byte_and_every_name_counts_and_marks_do_not(folder: Path, spark: 
     assert len(set(seen)) == 4
 
 
-def test_manifest_comes_back_and_does_not_count(folder: Path, spark: SparkSession) -> None:
+def test_manifest_comes_back_and_what_it_says_counts(folder: Path, spark: SparkSession) -> None:
     assert manifest.read(spark, str(folder)) is None
     sha256 = manifest.write(spark, str(folder), {"name": "churn", "metrics": {"auc": 0.9}})
-    assert manifest.read(spark, str(folder)) == {"name": "churn", "metrics": {"auc": 0.9}, "sha256": sha256, "format_version": 1}
-    assert manifest.write(spark, str(folder), {}) == sha256 == manifest.fingerprint(spark, str(folder))
+    assert manifest.read(spark, str(folder)) == {"name": "churn", "metrics": {"auc": 0.9}, "sha256": sha256, "format_version": 2}
+    assert sha256 == manifest.fingerprint(spark, str(folder)) == files.read(str(folder)).sha256
+    assert manifest.write(spark, str(folder), {}) == manifest.fingerprint(spark, str(folder)) != sha256
 
 
 def test_a_large_file_comes_in_pieces(folder: Path, spark: SparkSession) -> None:

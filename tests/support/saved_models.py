@@ -24,6 +24,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from streaming.config.sections import SavedModel
+from streaming.scorers import files
 
 #: Rows of the table that the models were fitted on.
 N = 60
@@ -101,7 +102,7 @@ def sklearn_matrix(path: Path) -> SavedModel:
 
 def sklearn_pickle(path: Path) -> SavedModel:
     joblib.dump(pipeline(RandomForestClassifier(n_estimators=5, random_state=1, n_jobs=2)), path / "m.joblib")
-    return section(path / "m.joblib", trust=True, format="sklearn")
+    return section(path / "m.joblib", trust=True, sha256=files.read(str(path / "m.joblib")).sha256, format="sklearn")
 
 
 def onnx_classifier(path: Path) -> SavedModel:
@@ -180,7 +181,7 @@ def mlflow_pyfunc(path: Path) -> SavedModel:
 
         signature = ModelSignature(Schema([ColSpec("long", "tenure"), ColSpec("double", "charges")]), Schema([ColSpec("double")]))
         mlflow.pyfunc.save_model(str(path / "m"), python_model=str(path / "code.py"), signature=signature, pip_requirements=[])
-    return section(path / "m", trust=True, format="mlflow")
+    return section(path / "m", trust=True, sha256=files.read(str(path / "m")).sha256, format="mlflow")
 
 
 #: One of each kind: name -> what saves it into a folder and names it.

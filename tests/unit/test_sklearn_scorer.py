@@ -184,8 +184,9 @@ def test_a_pickle_is_opened_only_when_trusted(tmp_path: Path) -> None:
 )
 def test_broken_files(name: str, content: bytes, said: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
+    found = files.read(str(tmp_path / name))
     with pytest.raises(ModelError, match=said):
-        open_sklearn(files.read(str(tmp_path / name)), trust=True)
+        open_sklearn(found.verified(found.sha256), trust=True)
 
 
 def test_what_is_no_fitted_estimator(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def _stage(graph: Graph, model: SparkModel, stage: Stage, fitted: Any, types: Ma
     if stage.name in FEATURES:
         FEATURES[stage.name](graph, stage, fitted, types)
         return None
-    where = f"{model.uri.rstrip('/')}/{stage.folder}".rstrip("/")
+    where = f"{model.copy.readable}/{stage.folder}".rstrip("/")
     answer = _PREDICT[stage.name](graph, replace(stage, folder=where), fitted)
     # For the stages of a stacked model, which read what another model has said.
     graph.write(str(stage.params["predictionCol"]), Value(answer.prediction, 1, None, (None,)))

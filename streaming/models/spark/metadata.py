@@ -8,17 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from pyspark.sql import SparkSession
 from pyspark.sql.types import ArrayType, DataType, DoubleType, NullType, StringType, StructField, StructType
 
 from streaming.errors import ModelError
-from streaming.models import manifest
+from streaming.models.copied import Copy, is_plain
 
 Task = Literal["classification", "regression", "clustering"]
 
 #: What MLWriter names the one file of a metadata folder: no compression, nothing hidden, so Spark and we read the same line.
 _PART: Final = re.compile(r"part-\d{5}[A-Za-z0-9-]*(\.txt)?")
-_STAGE: Final = re.compile(r"(\d+)_([^/]+)")
 
 #: Stages whose inputs are not vectors, by the type they read. Every other stage of Spark's reads vectors.
 _NUMBERS: Final = frozenset({"VectorAssembler", "ImputerModel", "Bucketizer", "Binarizer", "OneHotEncoderModel", "TargetEncoderModel"}) | {
@@ -30,6 +28,7 @@ _ANYTHING: Final = frozenset({"StringIndexerModel", "FeatureHasher", "SQLTransfo
 #: Stages that change their input column in place.
 _IN_PLACE: Final = frozenset({"VectorSizeHint", "VectorAttributeRewriter"})
 _PIPELINES: Final = frozenset({"org.apache.spark.ml.PipelineModel", "pyspark.ml.pipeline.PipelineModel"})
+_INPUTS: Final = ("inputCol", "featuresCol", "offsetCol", "vectorCol")
 _OUTPUTS: Final = ("outputCol", "predictionCol", "rawPredictionCol", "probabilityCol", "leafCol", "linkPredictionCol", "quantilesCol",
                    "topicDistributionCol")  # fmt: skip
 
@@ -70,34 +69,49 @@ class Stage:
         return f"{number}{self.name} ({short[0]} -> {short[1]})"
 
 
-def read(spark: SparkSession, uri: str) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
-    """Every metadata of the model folder: folder -> parsed JSON; and all file paths. ModelError when there is none at the top."""
-    paths = manifest.files(spark, uri)
+def read(copy: Copy) -> dict[str, Mapping[str, Any]]:
+    """Every metadata of the model: folder -> parsed JSON. ModelError when there is none at the top, or one is not what Spark writes."""
     folders: dict[str, list[str]] = {}
-    for path in paths:
+    for path in copy.digests:
+        if not is_plain(path):
+            raise ModelError(f"{copy.uri}: a file called {path!r}; expected letters, digits, '.', '_' and '-', as Spark writes them; "
+                             "save the model again")  # fmt: skip
         if (match := re.fullmatch(r"(?:(.*)/)?metadata/(.+)", path)) and not match[2].startswith((".", "_")):
             folders.setdefault(match[1] or "", []).append(match[2])
     if "" not in folders:
-        raise ModelError(f"{uri}: no metadata folder; expected a model saved with model.write().save(uri); check model.uri")
-    return {place: _metadata(spark, uri, place, names) for place, names in folders.items()}, paths
+        raise ModelError(f"{copy.uri}: no metadata folder; expected a model saved with model.write().save(uri); check model.uri")
+    return {place: _metadata(copy, place, names) for place, names in folders.items()}
 
 
-def _metadata(spark: SparkSession, uri: str, place: str, names: Sequence[str]) -> Mapping[str, Any]:
-    where = "/".join(part for part in (uri.rstrip("/"), place, "metadata") if part)
+def _metadata(copy: Copy, place: str, names: Sequence[str]) -> Mapping[str, Any]:
+    inner = "/".join(part for part in (place, "metadata") if part)
+    where = f"{copy.uri.rstrip('/')}/{inner}"
     if len(names) != 1 or not _PART.fullmatch(names[0]):
         raise ModelError(
             f"{where}: expected exactly one file, part-00000, as Spark writes it; got {', '.join(sorted(names))}; save the model again"
         )
     try:
-        lines = [line for line in manifest.content(spark, f"{where}/{names[0]}").decode().split("\n") if line.strip()]
+        lines = [line for line in copy.read(f"{inner}/{names[0]}").decode().split("\n") if line.strip()]
         if len(lines) != 1:
             raise ModelError(f"{where}: expected one line of JSON, got {len(lines)}; save the model again")
-        metadata = json.loads(lines[0], object_pairs_hook=_no_twins)
-        if not isinstance(metadata, dict) or not all(isinstance(metadata.get(key), str) for key in ("class", "uid")):
-            raise ModelError(f"{where}: expected the JSON of a Spark ML stage with 'class' and 'uid'; save the model again")
-    except ValueError as broken:
-        raise ModelError(f"{where}: not the JSON of a Spark ML stage: {broken}; save the model again") from broken
-    return metadata
+        found = json.loads(lines[0], object_pairs_hook=_no_twins)
+    except (ValueError, RecursionError) as broken:
+        why = "nested too deeply" if isinstance(broken, RecursionError) else str(broken)
+        raise ModelError(f"{where}: not the JSON of a Spark ML stage: {why}; save the model again") from broken
+    if not isinstance(found, dict) or not _is_stage(found):
+        raise ModelError(f"{where}: expected the JSON of a Spark ML stage with 'class', 'uid' and parameters; save the model again")
+    return found
+
+
+def _is_stage(found: Mapping[str, Any]) -> bool:
+    """True for metadata of the shape that Spark writes: everything that is read here has the type that is expected of it."""
+    maps = [found.get(name, {}) for name in ("defaultParamMap", "paramMap")]
+    if not all(isinstance(found.get(key), str) for key in ("class", "uid")) or not all(isinstance(each, dict) for each in maps):
+        return False
+    params = {**maps[0], **maps[1]}
+    single = all(isinstance(params.get(key), str | None) for key in (*_INPUTS, *_OUTPUTS))
+    lists = (params.get(key, []) for key in ("inputCols", "outputCols", "stageUids"))
+    return single and all(isinstance(each, list) and all(isinstance(name, str) for name in each) for each in lists)
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -122,15 +136,14 @@ def _flatten(uri: str, metadata: Mapping[str, Mapping[str, Any]], place: str) ->
     if described["class"] not in _PIPELINES:
         return [_stage(uri, metadata, place)]
     below = f"{place}/stages/" if place else "stages/"
-    children = {}
-    for other in metadata:
-        if other.startswith(below) and (match := _STAGE.fullmatch(other.removeprefix(below))):
-            children[int(match[1])] = (match[2], other)
     uids = list(described.get("paramMap", {}).get("stageUids", []))
-    if [children[i][0] for i in sorted(children)] != uids or sorted(children) != list(range(len(uids))):
-        raise ModelError(f"{uri}/{place}: the pipeline names the stages {', '.join(map(str, uids))}; its folder has "
-                         f"{', '.join(uid for uid, _ in children.values())}; save the model again")  # fmt: skip
-    return [stage for i in sorted(children) for stage in _flatten(uri, metadata, children[i][1])]
+    # Spelled as Spark spells them, so that there is one folder only that it can take for the stage of a number.
+    named = [f"{below}{i:0{len(str(len(uids)))}d}_{uid}" for i, uid in enumerate(uids)]
+    there = sorted(other for other in metadata if other.startswith(below) and "/" not in other.removeprefix(below))
+    if sorted(named) != there:
+        raise ModelError(f"{uri}/{place}: the pipeline names the stages {', '.join(uids)}; its folder has "
+                         f"{', '.join(other.removeprefix(below) for other in there)}; save the model again")  # fmt: skip
+    return [stage for each in named for stage in _flatten(uri, metadata, each)]
 
 
 def _stage(uri: str, metadata: Mapping[str, Mapping[str, Any]], place: str) -> Stage:
@@ -139,7 +152,7 @@ def _stage(uri: str, metadata: Mapping[str, Mapping[str, Any]], place: str) -> S
     nested = f"{place}/pipelineModel".lstrip("/")
     inner = tuple(_numbered(_flatten(uri, metadata, nested))) if nested in metadata else ()
     name = described["class"].rsplit(".", 1)[-1]
-    reads = [params[key] for key in ("inputCol", "featuresCol", "offsetCol", "vectorCol") if params.get(key) and "inputCols" not in params]
+    reads = [params[key] for key in _INPUTS if params.get(key) and "inputCols" not in params]
     reads += params.get("inputCols", [])
     writes = [params[key] for key in _OUTPUTS if params.get(key) and not (key == "outputCol" and "outputCols" in params)]
     writes += params.get("outputCols", [])

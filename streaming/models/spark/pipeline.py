@@ -20,8 +20,10 @@ from pyspark.sql.types import ArrayType, DataType, DoubleType, NullType, StringT
 
 from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
+from streaming.models import copied
 from streaming.models.base import OUTPUTS
 from streaming.models.columns import check, quoted
+from streaming.models.copied import Copy
 from streaming.models.spark import metadata as described
 from streaming.models.spark.fold.proof import Folding, folding
 from streaming.models.spark.guard import FAILED, OWN, Guard, first_failure, is_vector
@@ -53,6 +55,8 @@ class SparkModel:
     manifest: dict[str, object] | None = field(repr=False)
     #: The fitted stage that predicts, as Spark ML has it in Python.
     fitted: Any = field(repr=False)
+    #: The vetted files: whoever reads a stage's folder again reads it here.
+    copy: Copy = field(repr=False, compare=False)
     why_not_jvm: Sequence[str] = ()
     #: "auto": folded into plain expressions where that is proven equal. "never": always the guarded stages.
     fold: str = "auto"
@@ -99,13 +103,18 @@ class SparkModel:
 
 def load(section: SavedModel, spark: SparkSession) -> SparkModel:
     """The model at `section.uri`, vetted, loaded and tried on an empty stream. ModelError when it is not fit to run."""
-    stages, fingerprint, details = vet(section, spark)
+    return open_copy(section, copied.checked(section, copied.take(spark, section.uri)), spark)
+
+
+def open_copy(section: SavedModel, copy: Copy, spark: SparkSession) -> SparkModel:
+    """The model in a copy whose fingerprint has been checked: vetted, loaded and tried. ModelError when it is not fit to run."""
+    stages = vet(section, copy, spark)
     predictor, kind = described.predictor(section.uri, stages)
-    steps, fitted = _open(section, spark, stages, predictor)
-    model = SparkModel(section.uri, spark, stages, steps, predictor, kind, fingerprint, details, fitted)
+    steps, fitted = _open(section, copy, spark, stages, predictor)
+    model = SparkModel(section.uri, spark, stages, steps, predictor, kind, copy.sha256, copied.vouched(section, copy), fitted, copy)
     why = _rehearse(model)
     log.info(
-        "model=%s version=%s kind=%s stages=%d sha256=%s jvm=%s", section.name, section.version, kind, len(stages), fingerprint, not why
+        "model=%s version=%s kind=%s stages=%d sha256=%s jvm=%s", section.name, section.version, kind, len(stages), copy.sha256, not why
     )
     return replace(model, why_not_jvm=why, fold=section.fold)
 
@@ -116,7 +125,7 @@ def last_stage(model: SparkModel) -> Any:
 
 
 def _open(
-    section: SavedModel, spark: SparkSession, stages: Sequence[Stage], predictor: Stage
+    section: SavedModel, copy: Copy, spark: SparkSession, stages: Sequence[Stage], predictor: Stage
 ) -> tuple[tuple[tuple[Stage, Transform], ...], Any]:
     """Load each stage that the prediction needs by itself, from its own folder."""
     upto = stages[: predictor.index + 1]
@@ -124,9 +133,8 @@ def _open(
     steps: list[tuple[Stage, Transform]] = []
     fitted: Any = None
     for stage in wanted:
-        path = f"{section.uri.rstrip('/')}/{stage.folder}".rstrip("/")
         try:
-            loaded = _load_stage(spark, stage, path)
+            loaded = _load_stage(spark, stage, f"{copy.readable}/{stage.folder}".rstrip("/"))
         except (Py4JError, PySparkException, ImportError, AttributeError, TypeError, ValueError) as refused:
             raise ModelError(f"{section.uri}: {stage} cannot be loaded: {cause(refused)}; expected a model saved by Spark {spark.version} or older, "
                              "and its class installed") from refused  # fmt: skip

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
-from streaming.models import manifest
+from streaming.models.copied import Copy
 from streaming.models.spark import metadata as stages
+from streaming.models.spark import statement
 from streaming.models.spark.metadata import Stage
-from streaming.scorers.files import MANIFEST, tampered
+from streaming.models.spark.statement import Columns
 
 _PACKAGES: Final = ("feature", "classification", "regression", "clustering")
 #: Spark's transformers that need no fitting. Everything else that may be loaded is called ...Model.
@@ -33,57 +35,44 @@ _NOT_ROW_BY_ROW: Final = {
     "CrossValidatorModel": "it holds more than the model; save its bestModel",
     "TrainValidationSplitModel": "it holds more than the model; save its bestModel",
 }
-#: What runs any method of any class that is on the class path.
-_REFLECTION: Final = frozenset({"java_method", "reflect", "try_reflect"})
-#: Clauses of a statement, by the operator that Spark's parser makes of them.
-_CLAUSES: Final = {
-    "Filter": "WHERE, which drops rows",
-    "UnresolvedHaving": "HAVING, which drops rows",
-    "GlobalLimit": "LIMIT, which silently ends the stream's answers",
-    "LocalLimit": "LIMIT, which silently ends the stream's answers",
-    "Offset": "OFFSET, which drops rows",
-    "Sort": "ORDER BY, which needs all rows at once",
-    "Aggregate": "an aggregation, which needs all rows at once",
-    "Distinct": "DISTINCT, which drops rows",
-    "Join": "a join",
-    "Generate": "a table function, which changes the number of rows",
-    "Sample": "TABLESAMPLE, which drops rows",
-    "ScriptTransformation": "TRANSFORM, which runs a command of the operating system",
-    "UnresolvedWith": "WITH",
-    "WithWindowDefinition": "a window, which needs all rows at once",
-    "Union": "UNION",
-}
-_TABLE: Final = "this_is_the_event"
+#: Of names that are put into paths and into SQL: no blank, no quote, no sign of a pattern.
+_CLASS: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_$]*)*")
+_UID: Final = re.compile(r"[A-Za-z0-9_.-]+")
+#: Of a uid that Spark makes the name of a table of, in SQL.
+_TABLE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
-def vet(section: SavedModel, spark: SparkSession) -> tuple[tuple[Stage, ...], str, dict[str, object] | None]:
-    """The stages, the fingerprint and the manifest of a model that may be loaded. ModelError says what is wrong with any other."""
-    metadata, _ = stages.read(spark, section.uri)
+def vet(section: SavedModel, copy: Copy, spark: SparkSession) -> tuple[Stage, ...]:
+    """The stages of a model that may be loaded. ModelError says what is wrong with any other.
+
+    `copy`: what will be loaded, if at all. Of the session only its parser is used, on text that has been looked at; nothing of the model runs.
+    """
+    metadata = stages.read(copy)
     for place, found in metadata.items():
+        _check_text(section, place, found)
         _check_class(section, place, found)
-    fingerprint, details = check_fingerprint(section, spark)
-    flat = tuple(_with_statement(section, spark, stage) for stage in stages.flatten(section.uri, metadata))
+    # Whatever a pipeline says it holds, wherever it stands: a stage may have stages that it keeps to itself.
+    statements = {place: _statement(section, spark, place, found) for place, found in metadata.items() if _is_statement(found)}
+    flat = tuple(_with_columns(stage, statements) for stage in stages.flatten(section.uri, metadata))
     for stage in flat:
         for part in (stage, *stage.inner):
             _check_params(section.uri, stage, part)
-    return flat, fingerprint, details
+    return flat
 
 
-def check_fingerprint(section: SavedModel, spark: SparkSession) -> tuple[str, dict[str, object] | None]:
-    """The fingerprint and the manifest. ModelError when the files are not those that the config or the manifest expects."""
-    got, details = manifest.fingerprint(spark, section.uri), manifest.read(spark, section.uri)
-    recorded = None if details is None else details.get("sha256")
-    for expected, by in ((section.sha256, "model.sha256 in the config"), (recorded, MANIFEST)):
-        if expected is not None and expected != got:
-            raise tampered(section.uri, expected=expected, got=got, by=by)
-    return got, details
+def _check_text(section: SavedModel, place: str, found: Mapping[str, Any]) -> None:
+    """Spark replaces ${...} with settings and variables of the environment wherever a text becomes SQL."""
+    if "${" in json.dumps(found, ensure_ascii=False):
+        raise ModelError(f"{section.uri}: {place or 'the top'}: has ${{, which Spark replaces with settings and secrets; save the model "
+                         "without it")  # fmt: skip
 
 
 def _check_class(section: SavedModel, place: str, found: Mapping[str, Any]) -> None:
     name, uid = found["class"], found["uid"]
     where = f"{section.uri}: {place or 'the top'}: class {name} ({uid})"
-    if "/" in uid or ".." in uid:
-        raise ModelError(f"{where}: a uid that leads to another folder; save the model again")
+    if not _CLASS.fullmatch(name) or not _UID.fullmatch(uid) or ".." in uid:
+        raise ModelError(f"{where}: expected the name of a class, and a uid of letters, digits, '.', '_' and '-' that leads to no other folder; "
+                         "save the model again")  # fmt: skip
     if _allowed(name, section.allow_classes):
         return
     short = name.rsplit(".", 1)[-1]
@@ -106,7 +95,7 @@ def _allowed(name: str, prefixes: Sequence[str]) -> bool:
         if name.startswith(root):
             parts = name.removeprefix(root).split(".")
             return len(parts) == 2 and parts[0] in _PACKAGES and (short in _TRANSFORMERS or (short.endswith("Model") and short.isalnum()))
-    return any(name.startswith(prefix) for prefix in prefixes)
+    return any(name == prefix.rstrip(".") or name.startswith((f"{prefix.rstrip('.')}.", f"{prefix.rstrip('.')}$")) for prefix in prefixes)
 
 
 def _check_params(uri: str, stage: Stage, part: Stage) -> None:
@@ -116,55 +105,21 @@ def _check_params(uri: str, stage: Stage, part: Stage) -> None:
                          'or "error": such rows then go to the rejected topic')  # fmt: skip
 
 
-def _with_statement(section: SavedModel, spark: SparkSession, stage: Stage) -> Stage:
+def _is_statement(found: Mapping[str, Any]) -> bool:
+    return str(found["class"]).rsplit(".", 1)[-1] == "SQLTransformer"
+
+
+def _statement(section: SavedModel, spark: SparkSession, place: str, found: Mapping[str, Any]) -> Columns:
+    """The columns of a SQLTransformer. ModelError when its statement does more than compute columns."""
+    uid = str(found["uid"])
+    where = f"{section.uri}: {place or 'the top'}: SQLTransformer ({uid}): statement"
+    if not _TABLE.fullmatch(uid):
+        raise ModelError(f"{where}: the uid becomes the name of a table; expected letters, digits and '_'; save the model again")
+    text = {**found.get("defaultParamMap", {}), **found.get("paramMap", {})}.get("statement")
+    return statement.check(str(text or ""), uid=uid, where=where, spark=spark)
+
+
+def _with_columns(stage: Stage, statements: Mapping[str, Columns]) -> Stage:
     """A SQLTransformer with the columns that its statement reads and writes; any other stage as it is."""
-    if stage.name != "SQLTransformer":
-        return stage
-    where = f"{section.uri}: {stage}: statement"
-    text = str(stage.params.get("statement") or "")
-    try:
-        session: Any = spark._jsparkSession
-        plan = session.sessionState().sqlParser().parsePlan(text.replace("__THIS__", _TABLE))
-    except (PySparkException, Py4JJavaError) as broken:
-        raise ModelError(f"{where}: not SQL that Spark can parse; expected SELECT ... FROM __THIS__") from broken
-    reads: dict[str, None] = {}
-    writes: list[str] = []
-    _walk(plan, where, reads, writes)
-    return Stage(stage.index, stage.class_name, stage.uid, tuple(reads), tuple(writes), stage.params, stage.folder, stage.inner)
-
-
-def _walk(plan: Any, where: str, reads: dict[str, None], writes: list[str]) -> None:
-    """Refuse every operator but SELECT <expressions> FROM __THIS__: this is only parsed text, nothing has run yet."""
-    operator = plan.getClass().getSimpleName()
-    if operator == "UnresolvedRelation":
-        if plan.multipartIdentifier().mkString(".") != _TABLE:
-            raise ModelError(f"{where} reads another table; expected SELECT ... FROM __THIS__ alone")
-        return
-    if operator not in {"Project", "SubqueryAlias"}:
-        raise ModelError(
-            f"{where} has {_CLAUSES.get(operator, operator)}; expected SELECT <expressions> FROM __THIS__, which gives one row for one event"
-        )
-    if operator == "Project":
-        listed = plan.projectList()
-        for expression in (listed.apply(i) for i in range(listed.size())):
-            if expression.getClass().getSimpleName() == "Alias":
-                writes.append(str(expression.name()))
-            _walk_expression(expression, where, reads)
-    _walk(plan.child(), where, reads, writes)
-
-
-def _walk_expression(expression: Any, where: str, reads: dict[str, None]) -> None:
-    kind = expression.getClass().getSimpleName()
-    if kind == "UnresolvedAttribute":
-        parts = expression.nameParts()
-        name = str(parts.apply(1 if parts.size() > 1 and parts.apply(0) == _TABLE else 0))
-        reads[name] = None
-    if kind == "UnresolvedFunction" and str(expression.nameParts().last()).lower() in _REFLECTION:
-        raise ModelError(f"{where} calls {expression.nameParts().last()}, which runs any Java method; remove it from the statement")
-    if "Subquery" in kind or kind in {"Exists", "ListQuery"}:
-        raise ModelError(f"{where} has a subquery; expected SELECT <expressions> FROM __THIS__")
-    if "Window" in kind:
-        raise ModelError(f"{where} has a window, which needs all rows at once; expected SELECT <expressions> FROM __THIS__")
-    children = expression.children()
-    for i in range(children.size()):
-        _walk_expression(children.apply(i), where, reads)
+    columns = statements.get(stage.folder)
+    return stage if columns is None else replace(stage, inputs=tuple(columns.reads), outputs=tuple(columns.writes))

@@ -54,7 +54,7 @@ def folding(model: SparkModel, schema: StructType) -> Folding:
     """The folded pipeline, proven; or the reason why the guarded one has to do. Runs a small job unless the proof is remembered."""
     try:
         wanted = {column.lower(): both for column, both in types_of(schema).items() if column in _reads(model)}
-        made = fold([(s, f.__self__) for s, f in model.steps], wanted, model.predictor, uri=model.uri)  # type: ignore[attr-defined]
+        made = fold([(s, f.__self__) for s, f in model.steps], wanted, model.predictor, uri=model.copy.readable)  # type: ignore[attr-defined]
     except CannotFold as why:
         log.info("model=%s folded=False why=%r", model.uri, str(why))
         return Folding(None, str(why))
