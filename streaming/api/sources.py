@@ -7,7 +7,9 @@ fingerprint of its files: the same files are never converted twice, and a change
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -23,6 +25,12 @@ from streaming.errors import ConfigError, ModelError
 from streaming.runtime.files import is_local, local_path
 from streaming.scorers import child, files
 from streaming.scorers.base import Scorer
+from streaming.scorers.files import tampered
+
+#: A conversion that takes longer has something wrong with it.
+_LONGEST_S: Final = 1800
+#: What a session needs beside what every process of a model gets: where jars are kept.
+_NEEDED: Final = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "SPARK_HOME", "JDK_JAVA_OPTIONS", "SPARK_LOCAL_DIRS")
 
 log: Final = logging.getLogger(__name__)
 
@@ -78,15 +86,18 @@ def fingerprint(section: SavedModel) -> str | None:
 
 def packaged(section: SavedModel, cache: Path, *, source: Path) -> Path:
     """The folder of the package of this Spark model; made by another process if it is not there. ModelError when that fails."""
-    key = fingerprint(section) or hashlib.sha256(f"{section.uri}\0{section.version}".encode()).hexdigest()
+    known = fingerprint(section)
+    key = known or hashlib.sha256(f"{section.uri}\0{section.version}".encode()).hexdigest()
     folder = cache / f"{section.name}-{key[:16]}"
     if folder.is_dir():
-        return folder
-    cache.mkdir(parents=True, exist_ok=True)
+        return _checked(folder, known)
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = cache / f".{folder.name}-{uuid4().hex[:8]}"
     log.info("model=%s version=%s is made into a package (once): %s", section.name, section.version, folder)
-    command = [sys.executable, "-m", "streaming", "package", str(source), "--out", str(partial)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command, environment = _command(section, known, source)
+    done = subprocess.run(
+        [*command, "--out", str(partial)], capture_output=True, text=True, check=False, env=environment, timeout=_LONGEST_S
+    )
     if done.returncode != 0 or not partial.is_dir():
         said = done.stderr.strip()
         why = said.rpartition("error: ")[2] if "error: " in said else "\n".join(said.splitlines()[-5:]) or "it said nothing"
@@ -97,6 +108,30 @@ def packaged(section: SavedModel, cache: Path, *, source: Path) -> Path:
     except OSError:
         if not folder.is_dir():  # otherwise another process was faster, with the same files
             raise
+    return _checked(folder, known)
+
+
+def _command(section: SavedModel, sha256: str | None, source: Path) -> tuple[list[str], dict[str, str] | None]:
+    """What makes the package, and its environment: without secrets, but where storage elsewhere may need what the configuration holds."""
+    command = [sys.executable, "-m", "streaming", "package"]
+    if not is_local(section.uri):
+        return [*command, str(source)], None
+    command += [section.uri, "--format", section.format, "--name", section.name, "--version", section.version]
+    command += ["--sha256", sha256] if sha256 is not None else []
+    command += [word for name in section.allow_classes for word in ("--allow-class", name)]
+    return command, child.clean_environment(*_NEEDED)
+
+
+def _checked(folder: Path, sha256: str | None) -> Path:
+    """The package. ModelError when others could have written it, or it is the package of other files."""
+    for path in (folder.parent, folder, *folder.iterdir()):
+        about = path.stat()
+        if about.st_uid not in {0, os.geteuid()} or about.st_mode & 0o002:
+            raise ModelError(f"{path}: others may write what api.cache keeps, so it may be another model; remove it, and give api.cache a folder that "
+                             "only this user may write (chmod 700)")  # fmt: skip
+    made_of = json.loads((folder / "MANIFEST.json").read_bytes()).get("source", {}).get("sha256")
+    if sha256 not in {None, made_of}:
+        raise tampered(str(folder), expected=sha256, got=str(made_of), by="the model", mend="remove the folder: it is made again")
     return folder
 
 

@@ -24,6 +24,13 @@ _SHA256 = click.option("--sha256", default=None, help="Expected sha256 of the mo
 _TRUST = click.option(
     "--trust", is_flag=True, help="Open a pickle, which runs whatever code it holds. Only for files whose origin you trust."
 )
+_ALLOW = click.option(
+    "--allow-class",
+    "allow",
+    multiple=True,
+    metavar="NAME",
+    help="A further class that may be loaded, as model.allow_classes; may be repeated.",
+)
 _DATA = click.option("--data", type=click.Path(path_type=Path), help="Rows to compare on as well: .parquet, .csv, .jsonl.")
 
 
@@ -35,13 +42,16 @@ _DATA = click.option("--data", type=click.Path(path_type=Path), help="Rows to co
 @_DATA
 @_SHA256
 @_TRUST
-def convert(model: str, target: str, out: Path, kind: str, data: Path | None, sha256: str | None, trust: bool) -> None:
+@_ALLOW
+def convert(
+    model: str, target: str, out: Path, kind: str, data: Path | None, sha256: str | None, trust: bool, allow: tuple[str, ...]
+) -> None:
     """Write MODEL, a saved model (or a configuration that names one), in a portable form.
 
     The portable form is compared with the original on 10,000 generated rows, and on --data. When it answers otherwise
     nothing is written and the exit code is 2.
     """
-    with _opened(model, kind=kind, sha256=sha256, trust=trust) as (section, spark):
+    with _opened(model, kind=kind, sha256=sha256, trust=trust, allow=allow) as (section, spark):
         if target == "pmml":
             pmml = adapters.load("to pmml", adapters.PARTS)
             click.echo(pmml.write(section, spark, out, rows=_table(data)))
@@ -62,13 +72,16 @@ def convert(model: str, target: str, out: Path, kind: str, data: Path | None, sh
 @_DATA
 @_SHA256
 @_TRUST
-def package(model: str, out: Path, kind: str, name: str, version: str, data: Path | None, sha256: str | None, trust: bool) -> None:
+@_ALLOW
+def package(
+    model: str, out: Path, kind: str, name: str, version: str, data: Path | None, sha256: str | None, trust: bool, allow: tuple[str, ...]
+) -> None:
     """Make MODEL, a saved model (or a configuration that names one), a folder that scores with Python and onnxruntime alone.
 
     The folder holds model.onnx, a manifest, a scorer of one file, its requirements and a README. It is compared with
     the original before it appears.
     """
-    with _opened(model, kind=kind, sha256=sha256, trust=trust, name=name, version=version) as (section, spark):
+    with _opened(model, kind=kind, sha256=sha256, trust=trust, allow=allow, name=name, version=version) as (section, spark):
         made = _module().make(section, spark, data=_table(data))
     folder = _module().write(made, out)
     _say(made)
@@ -86,7 +99,7 @@ def _say(made: Any) -> None:
 
 @contextmanager
 def _opened(
-    model: str, *, kind: str, sha256: str | None, trust: bool, name: str = "", version: str = "1"
+    model: str, *, kind: str, sha256: str | None, trust: bool, allow: tuple[str, ...], name: str = "", version: str = "1"
 ) -> Iterator[tuple[SavedModel, SparkSession | None]]:
     """What MODEL names, and a Spark session if it takes one to open it."""
     from streaming.runtime import session
@@ -100,7 +113,7 @@ def _opened(
             yield config.model, spark
         return
     called = name or Path(model.rstrip("/")).stem or "model"
-    tree = {"name": called, "version": version, "format": kind, "uri": model, "sha256": sha256, "trust": trust}
+    tree = {"name": called, "version": version, "format": kind, "uri": model, "sha256": sha256, "trust": trust, "allow_classes": allow}
     try:
         section = SavedModel.model_validate(tree)
     except ValueError as wrong:

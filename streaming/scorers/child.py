@@ -81,6 +81,12 @@ def open_scorer(package: Package, section: SavedModel) -> ChildScorer:
     return ChildScorer(package.uri, said["inputs"], said["categories"], bool(said["linear"]), process)
 
 
+def clean_environment(*more: str) -> dict[str, str]:
+    """The environment for a process that opens models: nothing of this one's but what programs need, and what `more` names."""
+    kept = {name: os.environ[name] for name in (*_ENVIRONMENT, *more) if name in os.environ}
+    return kept | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))}
+
+
 class _Process:
     """The process, started when it is needed, and ended when nobody holds this any longer."""
 
@@ -104,8 +110,7 @@ class _Process:
         self._end()
         limits, section = self._section.limits, self._section
         home = tempfile.mkdtemp(prefix="streaming-child-")  # mode 0700
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        environment |= {"HOME": home, "TMPDIR": home, "PYTHONPATH": os.pathsep.join(filter(None, map(os.path.abspath, sys.path)))}
+        environment = clean_environment() | {"HOME": home, "TMPDIR": home}
         # One thread each: the callers run side by side themselves, and a sum over several threads gives another last bit each time.
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
         environment["JDK_JAVA_OPTIONS"] = f"-Xmx{size(limits.memory) >> 20}m -XX:+ExitOnOutOfMemoryError"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -119,10 +120,14 @@ def test_a_package_is_made_once_for_each_fingerprint(tmp_path: Path, monkeypatch
     (tmp_path / "model" / "stage").write_text("1")
     section = cfg.load(write_config(tmp_path, uri=str(tmp_path / "model"), format="spark")).model
     made: list[Path] = []
+    environments: list[dict[str, str]] = []
+    monkeypatch.setenv("POSTGRES_PASSWORD", "hunter2")
 
-    def package(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    def package(command: list[str], **environment: Any) -> subprocess.CompletedProcess[str]:
         made.append(Path(command[-1]))
         made[-1].mkdir()
+        (made[-1] / "MANIFEST.json").write_text(json.dumps({"source": {"sha256": sources.fingerprint(section)}}))
+        environments.append(environment["env"])
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(sources.subprocess, "run", package)
@@ -131,7 +136,28 @@ def test_a_package_is_made_once_for_each_fingerprint(tmp_path: Path, monkeypatch
     (tmp_path / "model" / "stage").write_text("2")
     assert sources.packaged(section, tmp_path / "cache", source=tmp_path / "api.yaml") != first
     assert len(made) == 2
+    assert all("PATH" in each and "POSTGRES_PASSWORD" not in each for each in environments)
     assert sorted(p.name for p in (tmp_path / "cache").iterdir() if p.name.startswith(".")) == []
+
+
+def test_a_package_that_others_could_have_put_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "stage").write_text("1")
+    section = cfg.load(write_config(tmp_path, uri=str(tmp_path / "model"), format="spark")).model
+    known = sources.fingerprint(section)
+    folder = tmp_path / "cache" / f"{section.name}-{str(known)[:16]}"
+    folder.mkdir(parents=True)
+    (folder / "MANIFEST.json").write_text(json.dumps({"source": {"sha256": str(known)[:16] + "0" * 48}}))
+    with pytest.raises(ModelError, match="changed or tampered with"):
+        sources.packaged(section, tmp_path / "cache", source=tmp_path / "api.yaml")
+    (folder / "MANIFEST.json").write_text(json.dumps({"source": {"sha256": known}}))
+    assert sources.packaged(section, tmp_path / "cache", source=tmp_path / "api.yaml") == folder
+    for place in (tmp_path / "cache", folder, folder / "MANIFEST.json"):
+        before = place.stat().st_mode
+        place.chmod(0o777)
+        with pytest.raises(ModelError, match=r"others may write what api\.cache keeps"):
+            sources.packaged(section, tmp_path / "cache", source=tmp_path / "api.yaml")
+        place.chmod(before)
 
 
 def test_a_package_that_cannot_be_made_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

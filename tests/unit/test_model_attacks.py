@@ -52,7 +52,7 @@ def test_a_parameter_is_found_however_deep_it_lies(tmp_path: Path) -> None:
     voting = VotingClassifier([("inner", inner)]).fit(["hunter2", "other"] * 4, Y)
     voting.estimators_[0].steps[0][1].input = "filename"
     with pytest.raises(ModelError, match="opens the files that events name"):
-        open_sklearn(dumped(voting, tmp_path), allow=["numpy.dtype"])
+        open_sklearn(dumped(voting, tmp_path), allow=["numpy.dtype", "sklearn.utils._bunch.Bunch"])
 
 
 def test_a_model_names_no_folder_of_pickles(tmp_path: Path) -> None:
