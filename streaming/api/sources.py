@@ -23,7 +23,7 @@ from streaming.api.served import Served
 from streaming.config.sections import Api, SavedModel
 from streaming.errors import ConfigError, ModelError
 from streaming.runtime.files import is_local, local_path
-from streaming.scorers import child, files
+from streaming.scorers import child, files, signatures
 from streaming.scorers.base import Scorer
 from streaming.scorers.files import tampered
 
@@ -68,9 +68,12 @@ class ConfigSource:
 def open_scorer(section: SavedModel, settings: Api, *, source: Path) -> tuple[Scorer, str | None]:
     """The scorer of the model, and the sha256 of its files where it is known. StreamingError says what is missing or wrong."""
     if adapters.FORMATS[section.format].scorer:
-        package = files.read(section.uri)
+        package = signatures.admitted(section, files.read(section.uri))
         return child.open_scorer(package, section), package.sha256
     if settings.package is not None:
+        if section.require_signature:
+            raise ModelError("api.package: model.require_signature is true, and a package has no signature; leave api.package out, so that it is made of the "
+                             "signed model")  # fmt: skip
         package = files.read(settings.package)
         return child.open_scorer(package, section.model_copy(update={"format": "onnx", "sha256": None})), package.sha256
     sha256 = fingerprint(section)
@@ -81,7 +84,7 @@ def fingerprint(section: SavedModel) -> str | None:
     """The sha256 of the model's files: computed when they are on this machine, else as the configuration pins it."""
     if not is_local(section.uri):
         return section.sha256
-    return files.read(section.uri).verified(section.sha256).sha256
+    return signatures.admitted(section, files.read(section.uri)).sha256
 
 
 def packaged(section: SavedModel, cache: Path, *, source: Path) -> Path:

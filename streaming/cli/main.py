@@ -64,6 +64,7 @@ for command in (
     serve.get_,
     train.train,
     train.fingerprint,
+    train.sign,
     learners.versions,
     learners.rollback,
     learners.resume,

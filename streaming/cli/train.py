@@ -1,7 +1,8 @@
-"""The saved model: `train`, `fingerprint`."""
+"""The saved model: `train`, `fingerprint`, `sign`."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -45,3 +46,31 @@ def fingerprint(config: Path) -> None:
         return
     with session.running(loaded) as spark:
         click.echo(manifest.fingerprint(spark, loaded.model.uri))
+
+
+@click.command()
+@CONFIG
+@click.option("--key", type=click.Path(path_type=Path), required=True, help="PEM of a private key on an elliptic curve.")
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="The file to write; by default model.signature.file.")
+@click.option("--password-env", default=None, metavar="NAME", help="The variable of the environment that holds the key's password.")
+def sign(config: Path, key: Path, out: Path | None, password_env: str | None) -> None:
+    """Sign the saved model of CONFIG with KEY, so that model.signature can ask for it. Needs no network.
+
+    \b
+    A key pair:  openssl ecparam -name prime256v1 -genkey -noout -out signing.pem
+                 openssl ec -in signing.pem -pubout -out signing.pub
+    """
+    from streaming.models import python
+    from streaming.runtime import session
+    from streaming.runtime.files import is_local
+    from streaming.scorers import files, signatures
+
+    loaded = cfg.load(config)
+    target = out or (None if loaded.model.signature is None else Path(loaded.model.signature.file))
+    if target is None:
+        raise ConfigError(f"{config}: nowhere to write the signature; give --out, or model.signature.file")
+    uri = loaded.model.uri
+    with session.lazily(loaded) as spark:
+        package = files.read(uri) if is_local(uri) else python.fetch(spark(), uri)
+    signatures.sign(package, target, key=key, password=None if password_env is None else os.environ.get(password_env))
+    click.echo(f"{loaded.model.uri} is signed: {target}; sha256 {package.sha256}")

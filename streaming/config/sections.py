@@ -48,6 +48,14 @@ class Limits(Section):
     score: Duration = "30 seconds"
 
 
+class Signature(Section):
+    """A signature of the model's files, made by `streaming sign`, and the key that it has to be by."""
+
+    file: str
+    #: PEM of a public key on an elliptic curve, on the machine of the driver and of the API.
+    public_key: str
+
+
 class SavedModel(Section):
     """The saved model that scores every event."""
 
@@ -66,6 +74,16 @@ class SavedModel(Section):
     fold: Literal["auto", "never"] = "auto"
     #: sklearn, onnx, pmml, mlflow: a limit for the process that opens the file.
     limits: Limits = Field(default_factory=Limits)
+    #: Checked before anything of the model is opened. Extra: sign.
+    signature: Signature | None = None
+    #: Refuse a configuration whose model is not signed.
+    require_signature: bool = False
+
+    @model_validator(mode="after")
+    def _signed(self) -> SavedModel:
+        if self.require_signature and self.signature is None:
+            raise ValueError("require_signature: true needs signature: {file, public_key}; make one with: streaming sign CONFIG --key KEY")
+        return self
 
 
 class Score(Section):

@@ -12,7 +12,7 @@ from streaming.config.sections import SavedModel
 from streaming.convert.converted import Converted
 from streaming.convert.original import Original
 from streaming.errors import ModelError
-from streaming.scorers import compare, files
+from streaming.scorers import compare, files, signatures
 from streaming.scorers.onnx import OnnxScorer, PackageScorer, onnx_file, open_scorer
 from streaming.scorers.onnx_tensors import Input
 
@@ -28,7 +28,7 @@ _OLDEST: Final = {"ai.onnx": 13, _ML: 2}
 
 def original(section: SavedModel, spark: SparkSession | None) -> Original:
     """The model of `section`, ready to be converted. ModelError when it cannot be opened."""
-    model = onnx_file(files.read(section.uri))
+    model = onnx_file(signatures.admitted(section, files.read(section.uri)))
     (content,) = model.files.values()
     scorer = open_scorer(model, section)
     return Original(

@@ -11,7 +11,7 @@ from streaming.config.sections import SavedModel
 from streaming.convert.converted import Converted
 from streaming.convert.original import Original
 from streaming.errors import ModelError
-from streaming.scorers import files
+from streaming.scorers import files, signatures
 from streaming.scorers.sklearn import SklearnScorer, open_scorer
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _OPSETS: Final = {"": 19, "ai.onnx.ml": 3}
 
 def original(section: SavedModel, spark: SparkSession | None) -> Original:
     """The estimator of `section`, ready to be converted. ModelError when it may not be opened."""
-    package = files.read(section.uri)
+    package = signatures.admitted(section, files.read(section.uri))
     scorer = open_scorer(package, section)
     return Original(
         convert=lambda: convert(scorer),

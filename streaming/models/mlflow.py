@@ -12,6 +12,7 @@ from streaming.models import python
 from streaming.models.base import Model
 from streaming.models.copied import checked, take
 from streaming.models.spark import pipeline
+from streaming.scorers import signatures
 from streaming.scorers.mlflow import DESCRIPTION, flavour
 
 
@@ -24,6 +25,7 @@ def load(section: SavedModel, spark: SparkSession) -> Model:
     if chosen != "spark":
         return cast("Model", python.load(section, spark))
     # model.sha256 is that of the whole folder; what lies inside has a manifest of its own, or none.
+    signatures.check(section, copy.folder)
     inside = checked(section, copy).below(str(settings.get("model_data", "sparkml")))
-    part = section.model_copy(update={"uri": inside.uri, "sha256": None})
+    part = section.model_copy(update={"uri": inside.uri, "sha256": None, "signature": None, "require_signature": False})
     return cast("Model", pipeline.open_copy(part, checked(part, inside), spark))

@@ -24,6 +24,7 @@ from streaming.errors import ModelError
 from streaming.models import python
 from streaming.models.base import OUTPUTS
 from streaming.models.columns import check, quoted
+from streaming.scorers import signatures
 from streaming.scorers.pmml import Description, describe, document, jars
 
 _CLASS: Final = "org.pmml4s.model.Model"
@@ -114,7 +115,7 @@ class PmmlModel:
 
 def load(section: SavedModel, spark: SparkSession) -> PmmlModel:
     """The document at `section.uri`, checked and read. ModelError when it is missing, tampered with or broken."""
-    package = python.fetch(spark, section.uri).verified(section.sha256)
+    package = signatures.admitted(section, python.fetch(spark, section.uri))
     text = document(package)
     return PmmlModel(section.uri, spark, text, describe(section.uri, _parsed(spark, section.uri, text)), package.sha256)
 

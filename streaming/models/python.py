@@ -24,7 +24,7 @@ from streaming.models import manifest
 from streaming.models.base import OUTPUTS
 from streaming.models.columns import check, quoted
 from streaming.runtime.files import is_local
-from streaming.scorers import child, files, worker
+from streaming.scorers import child, files, signatures, worker
 from streaming.scorers.base import ColumnKind
 from streaming.scorers.files import Package
 
@@ -66,7 +66,7 @@ class PythonModel:
 
 def load(section: SavedModel, spark: SparkSession) -> PythonModel:
     """The model at `section.uri`, checked and opened here, too: a broken one shows now. ModelError when it may not, or cannot, be opened."""
-    package, open_ = fetch(spark, section.uri), partial(child.open_scorer, section=section)
+    package, open_ = signatures.admitted(section, fetch(spark, section.uri)), partial(child.open_scorer, section=section)
     scorer = open_(package)
     shared = spark.sparkContext.broadcast(package)
     # What beside the bytes decides what is opened.

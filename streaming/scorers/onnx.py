@@ -168,7 +168,7 @@ class OnnxScorer(_Opened):
 
 def open_scorer(package: Package, section: SavedModel) -> PackageScorer | OnnxScorer:
     """The model of `package`, ready to score. ModelError when it is not the one of `section`, or cannot be opened."""
-    return open_package(package, sha256=section.sha256)
+    return open_package(package, sha256=None if section.sha256 == package.sha256 else section.sha256)
 
 
 def open_onnx(path: str | Path, *, sha256: str | None = None) -> PackageScorer | OnnxScorer:

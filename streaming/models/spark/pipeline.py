@@ -29,6 +29,7 @@ from streaming.models.spark.fold.proof import Folding, folding
 from streaming.models.spark.guard import FAILED, OWN, Guard, first_failure, is_vector
 from streaming.models.spark.metadata import Stage, Task
 from streaming.models.spark.vet import vet
+from streaming.scorers import signatures
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,9 @@ class SparkModel:
 
 def load(section: SavedModel, spark: SparkSession) -> SparkModel:
     """The model at `section.uri`, vetted, loaded and tried on an empty stream. ModelError when it is not fit to run."""
-    return open_copy(section, copied.checked(section, copied.take(spark, section.uri)), spark)
+    copy = copied.checked(section, copied.take(spark, section.uri))
+    signatures.check(section, copy.folder)
+    return open_copy(section, copy, spark)
 
 
 def open_copy(section: SavedModel, copy: Copy, spark: SparkSession) -> SparkModel:
