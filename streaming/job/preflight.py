@@ -251,7 +251,7 @@ def _learners(ready: Ready) -> str:
         raise ConfigError(f"{ready.source}: labels.field: the event schema has no field {config.labels.field!r}")
     state = files.folder(config.state, lambda: ready.spark)
     checkpoint = state.below("checkpoints").below(learn.LANE)
-    if checkpoint.names() and not any(name.endswith(".started") for name in state.below("learners").names()):
+    if origin.are_lost(checkpoint, state.below("learners")):
         raise StateError(
             f"{config.state}: the learn lane has a checkpoint, but the states of its learners (learners/) are gone; going on would silently "
             "start them anew; restore the folder, or delete checkpoints/learn too to learn again from the topics' start"

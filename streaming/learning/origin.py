@@ -96,6 +96,11 @@ def query_of(checkpoint: Folder) -> str | None:
     return None if content is None else str(json.loads(content)["id"])
 
 
+def are_lost(checkpoint: Folder, learners: Folder) -> bool:
+    """Whether there is a checkpoint, but nothing of any learner: neither states nor, after `streaming learner reset`, their origin."""
+    return bool(checkpoint.names()) and not any(name.endswith((".started", ".origin.json")) for name in learners.names())
+
+
 def next_batch(checkpoint: Folder) -> int:
     """The number of the batch that a checkpoint goes on with: the one after the last that was committed."""
     done = [int(name) for name in checkpoint.below("commits").names() if name.isdigit()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,17 @@ def test_reset_begins_anew_under_new_numbers(tmp_path: Path) -> None:
     again.settle("q1")
     assert again.number(3) == 3
     assert again.before(3).snapshot.meta.version is None
+
+
+def test_states_that_are_lost_are_not_states_that_were_given_up(tmp_path: Path) -> None:
+    learned(tmp_path, "q1", 3)
+    folder, learners = checkpoint(tmp_path, "q1", done=3), LocalFolder(tmp_path).below("learners")
+    assert not origin.are_lost(folder, learners)
+    migrate.reset(opened(tmp_path), LocalFolder(tmp_path))
+    assert not origin.are_lost(folder, learners)  # the job may start
+    shutil.rmtree(tmp_path / "learners")
+    assert origin.are_lost(folder, learners)
+    assert not origin.are_lost(LocalFolder(tmp_path / "none"), learners)
 
 
 def test_reset_after_a_deleted_checkpoint_uses_no_version_twice(tmp_path: Path) -> None:
