@@ -62,6 +62,13 @@ def local_path(uri: str) -> Path:
     return Path(unquote(parsed.path) if parsed.scheme == "file" else uri)
 
 
+def umask() -> int:
+    """The rights that files of this process are made without."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 @contextmanager
 def write_whole(target: Path) -> Iterator[Path]:
     """A name beside `target` to write a file or a folder under; renamed to `target` at the end, so that a reader sees all or nothing.
@@ -120,8 +127,8 @@ class LocalFolder:
 
 
 def _write_to_disk(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

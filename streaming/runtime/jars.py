@@ -12,11 +12,13 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal, get_args
+from xml.etree import ElementTree
 
 from streaming.errors import EnvironmentFailure
 from streaming.runtime import java
@@ -27,6 +29,8 @@ Conf = Literal["spark", "broker"]
 CONFS: Final[tuple[Conf, ...]] = get_args(Conf)
 #: Names and sizes of a folder's jars, written last: a folder without it, or short of it, is fetched again.
 _LISTING: Final = "jars.txt"
+#: The sha256 of every jar, whoever's mirror it comes from; written anew by `python -m streaming.runtime.jars --pin`.
+_PINS: Final = "jars.sha256"
 #: The first fetch takes about a minute, nearly all of it look-ups one after the other; then the network is too slow.
 _FETCH_WITHIN_S: Final = 900
 #: A file in Ivy's own format, for a mirror that wants a password or another address.
@@ -45,6 +49,14 @@ def resolve(conf: Conf) -> list[Path]:
 
 def resolve_all(confs: Sequence[Conf] = CONFS) -> dict[Conf, list[Path]]:
     """Like `resolve`, for several confs with one run of Ivy."""
+    resolved = _fetched(confs)
+    for paths in resolved.values():
+        verify(paths)
+    return resolved
+
+
+def _fetched(confs: Sequence[Conf] = CONFS) -> dict[Conf, list[Path]]:
+    """The jars as they lie in the cache folder, fetched if need be."""
     descriptor = conf_file("jars.xml")
     folder = _cache_folder(descriptor)
     if any(_complete(folder / conf) is None for conf in confs):
@@ -53,6 +65,48 @@ def resolve_all(confs: Sequence[Conf] = CONFS) -> dict[Conf, list[Path]]:
             if missing:
                 _fetch(missing, descriptor, folder)
     return {conf: _complete(folder / conf) or [] for conf in confs}
+
+
+def verify(paths: Iterable[Path]) -> None:
+    """EnvironmentFailure unless every jar has the sha256 that conf/jars.sha256 says. In one process each file is read once."""
+    pinned = pins(conf_file(_PINS))
+    for path in paths:
+        stat = path.stat()
+        got, expected = _sha256(path, stat.st_size, stat.st_mtime_ns), pinned.get(path.name)
+        if got != expected:
+            raise EnvironmentFailure(
+                f"{path}: sha256 {got}, expected {expected or 'no such jar'} by conf/{_PINS}: the file was changed, or comes from a mirror that "
+                f"serves another; nothing of it was loaded. Remove {path.parent} and run the same command again; if it is the same then, "
+                "do not trust the mirror. Pins that you changed yourself (jars.xml): python -m streaming.runtime.jars --pin"
+            )
+
+
+def pins(file: Path) -> dict[str, str]:
+    """Name of each jar -> its sha256, from lines as `sha256sum` prints them."""
+    entries = (line.split(maxsplit=1) for line in file.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#"))
+    return {name.strip(): digest for digest, name in entries}
+
+
+def descriptor_coordinates() -> dict[str, tuple[str, str, str]]:
+    """File name of each jar that jars.xml names itself -> its Maven group, name and version."""
+    named = ElementTree.parse(conf_file("jars.xml")).getroot().findall("dependencies/dependency")
+    return {
+        f"{each.attrib['name']}-{each.attrib['rev']}.jar": (each.attrib["org"], each.attrib["name"], each.attrib["rev"]) for each in named
+    }
+
+
+@cache
+def _sha256(path: Path, size: int, changed_ns: int) -> str:
+    """Of a file that has this size and time: some 20 MB for a session, read once in a process."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def pin(resolved: Mapping[Conf, Sequence[Path]]) -> str:
+    """The text of conf/jars.sha256 for these jars."""
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for paths in resolved.values() for path in paths}
+    lines = (f"{digests[name]}  {name}\n" for name in sorted(digests))
+    return "# The jars of jars.xml and all that they bring. Checked when they are fetched and at every start.\n" + "".join(lines)
 
 
 def conf_file(name: str) -> Path:
@@ -190,9 +244,13 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def main() -> None:
-    """Fetch everything and say how many jars there are: `python -m streaming.runtime.jars`."""
+    """Fetch everything and say how many jars there are: `python -m streaming.runtime.jars`. `--pin` first writes down what was fetched."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
+        if "--pin" in sys.argv[1:]:
+            target = conf_file("jars.xml").with_name(_PINS)
+            target.write_text(pin(_fetched()), encoding="utf-8")
+            sys.stdout.write(f"{target} is written anew: look at its changes before you keep them\n")
         fetched = resolve_all()
     except EnvironmentFailure as failure:
         sys.exit(f"error: {failure}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from streaming.config.load import Config
 from streaming.errors import EnvironmentFailure
-from streaming.runtime import files, jars, java, spark
+from streaming.runtime import files, jars, java, spark, spark_log
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -57,18 +57,41 @@ def start(
     """
     from pyspark.sql import SparkSession
 
-    settings = spark.settings(delta=delta)
-    builder = SparkSession.builder.appName(app_name)
+    everything = spark.settings(delta=delta) | dict(options or {})
     if not spark.submitted():
         java.java_command()
         os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-        settings |= spark.local_settings(jars.resolve("spark"), log)
-        builder = builder.master(master or "local[4]")
-    for key, value in (settings | dict(options or {})).items():
+        local = spark.local_settings(jars.resolve("spark")) | {"spark.master": master or "local[4]", "spark.app.name": app_name}
+        # What the JVM makes has the modes of what this process makes; Hadoop would set its own.
+        everything = local | {"spark.hadoop.fs.permissions.umask-mode": f"{files.umask():03o}"} | everything
+        _start_context(everything, log)
+    builder = SparkSession.builder.appName(app_name)
+    for key, value in everything.items():
         builder = builder.config(key, value)
-    with _jvm_stderr_to(log):
-        return builder.getOrCreate()
+    return builder.getOrCreate()
+
+
+def _start_context(settings: Mapping[str, str], log: Path | None) -> None:
+    """Start JVM and context, unless they are there. The JVM's command line, which everybody on this machine can read, gets
+    only what a JVM must know when it starts; the rest follows over the socket that this process alone may use.
+    """
+    from pyspark import SparkConf, SparkContext
+    from pyspark.java_gateway import launch_gateway
+
+    if SparkContext._active_spark_context is not None:
+        return
+    try:
+        if SparkContext._gateway is None:
+            visible = SparkConf(loadDefaults=False).setAll(list(spark.on_command_line(settings).items()))
+            with spark_log.redacted(log) as stderr:
+                SparkContext._gateway = launch_gateway(visible, {"stderr": stderr})  # type: ignore[no-untyped-call]
+                SparkContext._jvm = SparkContext._gateway.jvm
+        SparkContext(conf=SparkConf().setAll(list(settings.items())))
+    except Exception as failed:
+        raise EnvironmentFailure(
+            f"Spark did not start: {failed}; {'its log is on stderr' if log is None else f'its log is {log}'}"
+        ) from failed
 
 
 def stop(active: SparkSession) -> None:
@@ -79,25 +102,3 @@ def stop(active: SparkSession) -> None:
         active.stop()
     except (Py4JError, OSError):
         log.debug("spark was gone already")
-
-
-@contextmanager
-def _jvm_stderr_to(log: Path | None) -> Iterator[None]:
-    """Let a JVM that starts in here write its stderr to `log`: it inherits whatever this process has at that moment.
-
-    Spark's shutdown and the JVM's own warnings would otherwise stand between the lines people read.
-    """
-    if spark.submitted() or log is None:
-        yield
-        return
-    sys.stderr.flush()
-    keep = os.dup(2)
-    with log.open("ab") as target:
-        os.dup2(target.fileno(), 2)
-    try:
-        yield
-    except Exception as failed:
-        raise EnvironmentFailure(f"Spark did not start: {failed}; its log is {log}") from failed
-    finally:
-        os.dup2(keep, 2)
-        os.close(keep)

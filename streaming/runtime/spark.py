@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from streaming import secrets
+from streaming.errors import ConfigError
 from streaming.runtime import jars
 
 #: Task slots of a local session, unless the topic has more partitions than this leaves room for.
@@ -30,6 +32,9 @@ _ALWAYS: Final = {
     "spark.sql.streaming.stopTimeout": "30s",
     # Below a join Spark derives constraints from every column; over the expressions of a pipeline that takes minutes.
     "spark.sql.constraintPropagation.enabled": "false",
+    # What Spark masks in its pages and its event log: also the options of Kafka's clients and of object stores.
+    "spark.redaction.regex": secrets.SPARK_REGEX,
+    "spark.sql.redaction.options.regex": f"{secrets.SPARK_REGEX}|url",
 }
 
 #: Settings of a session that runs inside this process. Two shuffle partitions: a micro-batch of some thousand rows
@@ -66,6 +71,9 @@ _DELTA: Final = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
 
+#: Settings that are no good when they come late: the JVM's own, and what SparkSubmit fetches before anything runs.
+_AT_START: Final = ("spark.driver.", "spark.jars", "spark.files", "spark.archives", "spark.submit.", "spark.master", "spark.app.name")
+
 
 def submitted() -> bool:
     """True when spark-submit started this process: master, memory and jars are its business then."""
@@ -77,14 +85,27 @@ def settings(*, delta: bool = False) -> dict[str, str]:
     return {**_ALWAYS, **(_DELTA if delta else {})}
 
 
-def local_settings(paths: Sequence[Path], log: Path | None) -> dict[str, str]:
-    """What a session inside this process needs beside: its jars and the JVM's options. `log`: where the JVM's own log goes."""
+def local_settings(paths: Sequence[Path]) -> dict[str, str]:
+    """What a session inside this process needs beside: its jars and the JVM's options."""
     # The driver's class path, not only spark.jars: no copying of 19 MB at every start, and py4j sees the classes.
-    return _LOCAL | {"spark.driver.extraClassPath": os.pathsep.join(map(str, paths)), "spark.driver.extraJavaOptions": _java_options(log)}
+    return _LOCAL | {"spark.driver.extraClassPath": os.pathsep.join(map(str, paths)), "spark.driver.extraJavaOptions": _java_options()}
 
 
-def _java_options(log: Path | None) -> str:
-    """Log4j to a file: Spark prints a stack trace for every task that a clean stop interrupts."""
-    layout = jars.conf_file("log4j2.properties")
-    target = log or Path(os.devnull)
-    return f"-Dlog4j2.configurationFile=file:{layout} -Dstreaming.log={target} {_JVM}"
+def on_command_line(settings: Mapping[str, str]) -> dict[str, str]:
+    """Of the settings those that a JVM must know when it starts; all others can follow when it runs.
+
+    ConfigError when one of them holds a secret: a command line can be read by every user of the machine.
+    """
+    needed = {key: value for key, value in settings.items() if key.startswith(_AT_START)}
+    for key, value in needed.items():
+        if secrets.is_secret_name(key) or secrets.redact(value) != value:
+            raise ConfigError(
+                f"spark.options.{key}: holds a secret, and this option stands on the JVM's command line, which every user of this machine can "
+                "read; leave the secret out and give Java a file of options that only you can read: JDK_JAVA_OPTIONS=@FILE"
+            )
+    return needed
+
+
+def _java_options() -> str:
+    """Log4j to stderr, which streaming.runtime.spark_log reads: nothing of it reaches the screen or holds a secret."""
+    return f"-Dlog4j2.configurationFile=file:{jars.conf_file('log4j2-stderr.properties')} {_JVM}"

@@ -8,9 +8,10 @@ no negative zero (-0.0 is read back as 0.0).
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -56,6 +57,8 @@ class SqliteStore:
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as refused:
             raise StoreError(f"{self.path}: cannot create the folder: {refused.strerror}; choose another store.path") from refused
+        with suppress(OSError):  # SQLite says what is wrong; its files beside this one get the same mode
+            os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
         with self._connection(create=True) as connection:
             mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             if mode != "wal":

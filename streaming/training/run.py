@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 from streaming.config.sections import SavedModel, Train
 from streaming.errors import ConfigError
 from streaming.models import manifest
+from streaming.secrets import redact
 from streaming.training import labels, pipeline, publish, quality, table
 from streaming.training.algorithms import ALGORITHMS
 
@@ -237,7 +238,7 @@ def _details(section: Train, model: SavedModel, data: table.Table, label: labels
         "params": dict(section.params),
         "features": {"schema": data.features.toDDL(), "categorical": list(section.categorical), "numeric": list(section.numeric)},
         "label": None if label is None else {"column": section.label, "positive": section.positive_label, "classes": label.mapping},
-        "data": {"path": section.data, "format": section.format, "hash": data.sha},
+        "data": {"path": redact(section.data), "format": section.format, "hash": data.sha},
         "test_fraction": section.test_fraction,
         "seed": section.seed,
     }

@@ -54,6 +54,30 @@ def test_a_folder_counts_only_with_every_jar_at_its_full_size(tmp_path: Path) ->
     assert jars._complete(tmp_path / "nothing") is None
 
 
+def test_a_jar_that_is_not_the_pinned_one_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed(tmp_path / "jars" / "spark", a=3)
+    monkeypatch.setattr(jars, "_cache_folder", lambda descriptor: tmp_path / "jars")
+    file = tmp_path / "jars.sha256"
+    monkeypatch.setattr(jars, "conf_file", lambda name: file if name == "jars.sha256" else jars.Path(name))
+    file.write_text("# pins\n" + jars.pin({"spark": [tmp_path / "jars" / "spark" / "a.jar"]}))
+    assert jars.resolve("spark") == [tmp_path / "jars" / "spark" / "a.jar"]
+    (tmp_path / "jars" / "spark" / "a.jar").write_bytes(b"yyy")  # of the same size
+    with pytest.raises(EnvironmentFailure, match=r"a\.jar: sha256 \w{64}, expected \w{64} by conf/jars.sha256: the file was changed"):
+        jars.resolve("spark")
+    file.write_text("")
+    with pytest.raises(EnvironmentFailure, match="expected no such jar"):
+        jars.resolve("spark")
+
+
+def test_every_jar_that_is_fetched_is_pinned() -> None:
+    folder = jars._cache_folder(jars.conf_file("jars.xml"))
+    fetched = {path.name for conf in jars.CONFS for path in jars._complete(folder / conf) or ()}
+    pinned = jars.pins(jars.conf_file("jars.sha256"))
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in pinned.values())
+    assert fetched - pinned.keys() == set(), "pin them: python -m streaming.runtime.jars --pin"
+    assert jars.descriptor_coordinates().keys() <= pinned.keys()
+
+
 def test_an_unreachable_network_is_explained_and_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     # A proxy on a port where nobody listens: every look-up is refused at once.
