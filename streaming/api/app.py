@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,9 +27,11 @@ from streaming.api.replies import Refusal, reply
 from streaming.api.routes import BoundedLookup, EventLookup, Lookup
 from streaming.api.served import Models
 from streaming.api.tokens import Tokens
+from streaming.api.trail import Trail
 from streaming.config.sections import Api
 from streaming.config.values import seconds
 from streaming.errors import StreamingError
+from streaming.runtime.audit import AuditLog
 
 log: Final = logging.getLogger(__name__)
 
@@ -48,6 +51,7 @@ def create_app(
     also: Sequence[Callable[[], None]] = (),
     health: Callable[[], dict[str, Any]] | None = None,
     events: EventLookup | None = None,
+    audit: AuditLog | None = None,
 ) -> FastAPI:
     """The application. `no_store` is the answer to lookups when `store` is None. While it runs it watches for new versions.
 
@@ -56,15 +60,16 @@ def create_app(
 
     ConfigError when the file of api.tokens cannot be read.
     """
-    metrics, tokens = Metrics(), Tokens(settings)
+    metrics, tokens, trail = Metrics(), Tokens(settings), Trail(audit)
 
     @asynccontextmanager
     async def watching(app: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(watch(models, metrics, seconds(settings.watch), also=(tokens.look, *also)))
+        task = asyncio.create_task(watch(models, metrics, trail, seconds(settings.watch), also=(tokens.look, *also)))
         yield
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+        await run_in_threadpool(trail.flush)
 
     app = FastAPI(
         title="Scoring service",
@@ -75,14 +80,14 @@ def create_app(
         redoc_url=None,
     )
     bounded = None if store is None else BoundedLookup(store)
-    predict = routes.predictor(models, settings, metrics)
+    predict = routes.predictor(models, settings, metrics, trail)
     app.add_middleware(FastPath, predict=predict)
     app.add_middleware(Gate, settings=settings, metrics=metrics, tokens=tokens)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _broken)
-    app.include_router(routes.router(models, bounded, settings, metrics, predict=predict, no_store=no_store, events=events))
-    app.include_router(routes_open_inference.router(models, settings, metrics))
+    app.include_router(routes.router(models, bounded, settings, metrics, predict=predict, trail=trail, no_store=no_store, events=events))
+    app.include_router(routes_open_inference.router(models, settings, metrics, trail))
     answers = _Store(bounded)
 
     @app.get("/healthz", **openapi.HEALTH)
@@ -121,16 +126,19 @@ def create_app(
     return app
 
 
-async def watch(models: Models, metrics: Metrics, interval_s: float, *, also: Sequence[Callable[[], None]] = ()) -> None:
+async def watch(models: Models, metrics: Metrics, trail: Trail, interval_s: float, *, also: Sequence[Callable[[], None]] = ()) -> None:
     """Look for new versions for ever, and put them in force; `also` is done at every look and must be quick."""
     while True:
         await asyncio.sleep(interval_s)
         for look in also:
             look()
+        if trail.due():
+            await run_in_threadpool(trail.flush)
         for served in models.all():
             try:
                 if await run_in_threadpool(models.pending, served.name):
-                    metrics.reloaded(await run_in_threadpool(models.refresh, served.name))
+                    refresh = partial(models.refresh, served.name)
+                    metrics.reloaded(await run_in_threadpool(trail.refreshed, "the service itself", served, refresh))
             except (OSError, StreamingError) as unreadable:  # the next look may go better; the version in force answers on
                 log.warning("model=%s cannot look for a new version: %s", served.name, secrets.redact(str(unreadable)))
 

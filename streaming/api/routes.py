@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, Protocol
 
 from anyio import CapacityLimiter, to_thread
@@ -15,11 +16,13 @@ from starlette.responses import Response
 
 from streaming import secrets
 from streaming.api import contributions, dataplane, openapi, request_body
+from streaming.api.gate import actor
 from streaming.api.metrics import Metrics
 from streaming.api.replies import Refusal, reply
 from streaming.api.served import Models, Served
+from streaming.api.trail import Trail
 from streaming.config.sections import Api
-from streaming.errors import StoreUnavailable, StreamingError
+from streaming.errors import StateError, StoreUnavailable, StreamingError
 
 #: Rows that one request may have explained; each is scored once more for every field.
 MOST_EXPLAINED: Final = 50
@@ -61,7 +64,7 @@ class Predict(Protocol):
         """Score the rows of the request's body with the model `name`. Refusal when they do not fit."""
 
 
-def predictor(models: Models, settings: Api, metrics: Metrics) -> Predict:
+def predictor(models: Models, settings: Api, metrics: Metrics, trail: Trail) -> Predict:
     """The function behind POST /v1/models/{name}:predict."""
 
     async def predict(name: str, request: Request) -> Response:
@@ -70,6 +73,7 @@ def predictor(models: Models, settings: Api, metrics: Metrics) -> Predict:
         rows = await request_body.rows(request, served, most=settings.max_instances)
         answers = await dataplane.scored(len(rows), dataplane.predictions, served, rows)
         dataplane.count(metrics, served, answers)
+        trail.predicted(actor(request.scope), served, answers)
         return reply({"predictions": answers})
 
     return predict
@@ -82,6 +86,7 @@ def router(
     metrics: Metrics,
     *,
     predict: Predict,
+    trail: Trail,
     no_store: str,
     events: EventLookup | None = None,
 ) -> APIRouter:
@@ -97,13 +102,17 @@ def router(
         rows = await request_body.rows(request, served, most=min(MOST_EXPLAINED, settings.max_instances))
         answers = await dataplane.scored(len(rows) * max(len(served.inputs), 1), contributions.explanations, served, rows)
         dataplane.count(metrics, served, answers)
+        trail.predicted(actor(request.scope), served, answers)
         return reply({"explanations": answers})
 
     @routes.post("/v1/models/{name}:reload", **openapi.RELOAD)
-    async def reload(name: str) -> Response:
+    async def reload(name: str, request: Request) -> Response:
         """Look for a new version now. A broken one is refused with 409, and the old one stays in force."""
-        dataplane.model(models, name)
-        outcome = await run_in_threadpool(models.refresh, name)
+        before = dataplane.model(models, name)
+        try:
+            outcome = await run_in_threadpool(trail.refreshed, actor(request.scope), before, partial(models.refresh, name))
+        except StateError as unrecorded:
+            raise Refusal(503, str(unrecorded)) from unrecorded
         metrics.reloaded(outcome)
         if outcome.error is not None:
             raise Refusal(409, f"version {outcome.served.version} stays in force; the new one is refused: {outcome.error}")

@@ -11,15 +11,17 @@ from starlette.responses import Response
 
 from streaming import __version__
 from streaming.api import dataplane, open_inference, openapi, request_body
+from streaming.api.gate import actor
 from streaming.api.instances import columns
 from streaming.api.metrics import Metrics
 from streaming.api.replies import Refusal, reply
 from streaming.api.served import Models, Served
+from streaming.api.trail import Trail
 from streaming.config.sections import Api
 from streaming.scorers.base import ColumnKind
 
 
-def router(models: Models, settings: Api, metrics: Metrics) -> APIRouter:
+def router(models: Models, settings: Api, metrics: Metrics, trail: Trail) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -76,6 +78,7 @@ def router(models: Models, settings: Api, metrics: Metrics) -> APIRouter:
         scores = await dataplane.scored(len(rows), served.scorer.score, columns(rows, served.inputs))
         errors = sum(error is not None for error in scores.error)
         metrics.rows(model=served.name, scored=len(rows) - errors, errors=errors)
+        trail.count(actor(request.scope), served, rows=len(rows), errors=errors)
         return reply(open_inference.response(tree, served, scores))
 
     return routes

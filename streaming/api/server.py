@@ -26,6 +26,7 @@ from streaming.api.sources import ConfigSource
 from streaming.config.sections import Api
 from streaming.config.stores import StoreSection
 from streaming.errors import EnvironmentFailure
+from streaming.runtime import audit
 
 log: Final = logging.getLogger(__name__)
 
@@ -47,9 +48,9 @@ def serve(path: Path) -> None:
         models = Models({config.model.name: ConfigSource(path)})
         store, no_store = lookup(config.store)
         tls = None if settings.tls is None else Certificate(settings.tls)
-        app = create_app(
-            models, store, settings, no_store=no_store, also=() if tls is None else (tls.look,), health=Watcher.of(config).report
-        )
+        looks = () if tls is None else (tls.look,)
+        report = Watcher.of(config).report
+        app = create_app(models, store, settings, no_store=no_store, also=looks, health=report, audit=audit.of(config))
         setup = configured(app, settings)
         if tls is not None:
             tls.install(setup)

@@ -8,6 +8,7 @@ from typing import cast
 import click
 
 from streaming import config as cfg
+from streaming.cli.options import ACTOR, audited
 from streaming.errors import ConfigError
 
 _FORMATS = ("csv", "json", "parquet", "delta", "kafka")
@@ -25,7 +26,10 @@ _ENDINGS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json",
 @click.option("--from", "start", default="earliest", show_default=True, help="kafka: where the range begins: earliest or an ISO 8601 time.")
 @click.option("--to", "end", default="latest", show_default=True, help="kafka: where it ends: latest (now) or an ISO 8601 time.")
 @click.option("--overwrite", is_flag=True, help="Replace what is at --output, and forget an unfinished run.")
-def batch(config: Path, uri: str, output: str, kind: str | None, output_format: str, start: str, end: str, overwrite: bool) -> None:
+@ACTOR
+def batch(
+    config: Path, uri: str, output: str, kind: str | None, output_format: str, start: str, end: str, overwrite: bool, actor: str | None
+) -> None:
     """Score a table or a range of the topic with the model of CONFIG, as the stream would.
 
     Every row is in the output once: below outcome=predicted with the fields of a prediction, or below
@@ -43,10 +47,16 @@ def batch(config: Path, uri: str, output: str, kind: str | None, output_format: 
     chosen = "kafka" if uri == "kafka" else kind or _format(uri)
     source = BatchInput(cast(Format, chosen), "" if uri == "kafka" else uri, start, end)
     delta = "delta" in (chosen, output_format)
-    with session.running(loaded, delta=delta) as spark, Progress(console=Console(stderr=True), transient=True) as bar:
+    about = f"model {loaded.model.name} version {loaded.model.version}, rows of {uri}, written to {output}"
+    with (
+        audited(loaded, "predict", about, actor=actor) as act,
+        session.running(loaded, delta=delta) as spark,
+        Progress(console=Console(stderr=True), transient=True) as bar,
+    ):
         task = bar.add_task("scoring", total=None)
         with run.watched(spark, lambda done, total: bar.update(task, completed=done, total=total)):
             report = run.run(loaded, source, output, spark, output_format=cast(run.OutputFormat, output_format), overwrite=overwrite)
+        act.after = f"{report.predicted} predicted, {report.rejected} rejected"
     resumed = f" ({report.resumed} of {report.chunks} chunks were there from an earlier run)" if report.resumed else ""
     click.echo(f"{report.rows} rows: {report.predicted} predicted, {report.rejected} rejected{resumed}")
     click.echo(f"written: {output}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streaming import config as cfg
-from streaming.cli.options import CONFIG
+from streaming.cli.options import ACTOR, CONFIG, audited
 from streaming.errors import StateError
 
 if TYPE_CHECKING:
@@ -51,6 +51,20 @@ def _became(reply: Reply) -> str:
     }[reply.outcome]
 
 
+def _ask(config: cfg.Config, learner: str, *, to: str | None, wait: int, actor: str | None) -> None:
+    """Ask the job for a version, as somebody whom the audit log names, and say what became of it."""
+    from streaming.learning import versions as kept
+    from streaming.runtime import audit, session
+
+    by = audit.operator(actor)
+    with session.lazily(config) as spark:
+        before = kept.newest_version(config, learner, spark)
+        with audited(config, "resume" if to is None else "rollback", f"learner {learner}", actor=actor, before=before) as act:
+            reply = kept.rollback(config, learner, to=to, spark=spark, wait_s=wait, by=by)
+            act.after = f"{reply.version} ({reply.outcome})"
+    click.echo(f"{learner}: {_became(reply)}")
+
+
 _WAIT = click.option(
     "--wait",
     type=click.IntRange(min=0),
@@ -66,33 +80,25 @@ _WAIT = click.option(
 @click.argument("learner")
 @click.option("--to", required=True, metavar="VERSION", help="The version to take back; `streaming versions` lists them.")
 @_WAIT
-def rollback(config: Path, learner: str, to: str, wait: int) -> None:
+@ACTOR
+def rollback(config: Path, learner: str, to: str, wait: int, actor: str | None) -> None:
     """Score with an earlier VERSION of LEARNER at once, and learn on from there.
 
     The running job scores with it from its next batch of events on. A frozen learner learns again.
     """
-    from streaming.learning import versions as kept
-    from streaming.runtime import session
-
     loaded = cfg.load(config)
-    with session.lazily(loaded) as spark:
-        reply = kept.rollback(loaded, learner, to=to, spark=spark, wait_s=wait)
-    click.echo(f"{learner}: {_became(reply)}")
+    _ask(loaded, learner, to=to, wait=wait, actor=actor)
 
 
 @click.command()
 @CONFIG
 @click.argument("learner")
 @_WAIT
-def resume(config: Path, learner: str, wait: int) -> None:
+@ACTOR
+def resume(config: Path, learner: str, wait: int, actor: str | None) -> None:
     """Let a frozen LEARNER learn on from the version in force."""
-    from streaming.learning import versions as kept
-    from streaming.runtime import session
-
     loaded = cfg.load(config)
-    with session.lazily(loaded) as spark:
-        reply = kept.rollback(loaded, learner, to=None, spark=spark, wait_s=wait)
-    click.echo(f"{learner}: {_became(reply)}")
+    _ask(loaded, learner, to=None, wait=wait, actor=actor)
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import click
 from streaming import __version__, secrets
 from streaming.cli import development, learners, monitor, serve, train
 from streaming.cli.api import api
+from streaming.cli.audit import audit
 from streaming.cli.batch import batch
 from streaming.cli.convert import convert, package
 from streaming.cli.explain import explain_prediction
@@ -77,6 +79,7 @@ for command in (
     development.jars,
     development.demo,
     batch,
+    audit,
     api,
     convert,
     package,
@@ -86,9 +89,19 @@ for command in (
     cli.add_command(command)
 
 
+def _make_files_private() -> None:
+    """What this process and its children make is for its own user: files 0600, folders 0700. STREAMING_UMASK=027 lets the group read."""
+    try:
+        mask = int(os.environ.get("STREAMING_UMASK", "077"), 8) & 0o777
+    except ValueError:
+        mask = 0o077
+    os.umask(mask)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; a StreamingError becomes one readable message and its exit code, never a stack trace."""
     secrets.install_hooks()
+    _make_files_private()
     try:
         code: Any = cli.main(args=list(argv) if argv is not None else None, prog_name="streaming", standalone_mode=False)
     except StreamingError as error:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from streaming.config.load import Config
 from streaming.errors import ConfigError
+from streaming.runtime import audit
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path))
+ACTOR = click.option(
+    "--actor", envvar="STREAMING_ACTOR", default=None, metavar="NAME", help="Who asks, for the audit log; beside it always user and host."
+)
 
 
 def chosen_lanes(config: Config, lanes: str | None) -> tuple[str, ...]:
@@ -27,3 +33,15 @@ def chosen_lanes(config: Config, lanes: str | None) -> tuple[str, ...]:
     if "monitor" in chosen and config.monitor is None:
         raise ConfigError("--lanes: monitor: the configuration has no section monitor")
     return chosen
+
+
+@contextmanager
+def audited(config: Config, action: str, about: str, *, actor: str | None, before: str | None = None) -> Iterator[audit.Act]:
+    """Record an act of this process in the audit log of `config`: who, what, and what came of it. Without a log it is only done."""
+    act = audit.Act(action, about, audit.operator(actor), before)
+    log = audit.of(config)
+    if log is None:
+        yield act
+        return
+    with log.recorded(act):
+        yield act

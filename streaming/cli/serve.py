@@ -9,7 +9,7 @@ import click
 
 from streaming import config as cfg
 from streaming import secrets
-from streaming.cli.options import CONFIG, chosen_lanes
+from streaming.cli.options import ACTOR, CONFIG, audited, chosen_lanes
 from streaming.errors import ConfigError
 
 
@@ -19,7 +19,8 @@ from streaming.errors import ConfigError
 @click.option(
     "--port", default=None, type=click.IntRange(0, 65535), help="Instead of job.port, for one process of several. 0: any free port."
 )
-def serve(config: Path, lanes: str | None, port: int | None) -> None:
+@ACTOR
+def serve(config: Path, lanes: str | None, port: int | None, actor: str | None) -> None:
     """Run the long-running job: score every event, keep the store current.
 
     A lane that dies is started again while the others go on; how they are is told at http://localhost:9464/readyz, for
@@ -32,7 +33,10 @@ def serve(config: Path, lanes: str | None, port: int | None) -> None:
     loaded = cfg.load(config)
     if port is not None:
         loaded = loaded.model_copy(update={"job": loaded.job.model_copy(update={"port": port})})
-    service.serve(loaded, lanes=chosen_lanes(loaded, lanes), source=str(config), stop=stop_on_signals())
+    chosen = chosen_lanes(loaded, lanes)
+    about = f"model {loaded.model.name} version {loaded.model.version}, lanes {', '.join(chosen)}"
+    with audited(loaded, "serve", about, actor=actor):
+        service.serve(loaded, lanes=chosen, source=str(config), stop=stop_on_signals())
 
 
 @click.command()
@@ -41,14 +45,17 @@ def serve(config: Path, lanes: str | None, port: int | None) -> None:
 def check(config: Path, lanes: str | None) -> None:
     """Check that CONFIG can run here: broker, topics, model, schema, mode, task slots, state, store.
 
-    One line a check, ✓ or ✗ and what to do. Exit code 0 only if all are ✓. Starts nothing; creates the store's table
-    and the state folder if they are missing.
+    One line a check, ✓ or ✗ and what to do; ! is a warning: what others may read. Exit code 0 only if nothing is ✗.
+    Starts nothing; creates the store's table and the state folder if they are missing.
     """
+    from streaming.checks import exposure
     from streaming.job import preflight
     from streaming.runtime import session
 
     loaded = cfg.load(config)
     click.echo(f"✓ config: {config} is valid")
+    for words in exposure.warnings(loaded):
+        click.echo(secrets.redact(f"! {words}"))
 
     def show(outcome: preflight.CheckOutcome) -> None:
         click.echo(secrets.redact(f"{'✓' if outcome.ok else '✗'} {outcome.name}: {outcome.detail}"))

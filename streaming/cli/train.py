@@ -8,14 +8,15 @@ from pathlib import Path
 import click
 
 from streaming import config as cfg
-from streaming.cli.options import CONFIG
+from streaming.cli.options import ACTOR, CONFIG, audited
 from streaming.errors import ConfigError
 
 
 @click.command()
 @CONFIG
 @click.option("--overwrite", is_flag=True, help="Replace a model that is already at model.uri.")
-def train(config: Path, overwrite: bool) -> None:
+@ACTOR
+def train(config: Path, overwrite: bool, actor: str | None) -> None:
     """Train the pipeline that CONFIG's `train` section describes and save it, with a manifest, at model.uri.
 
     The same data, settings and seed give the same model. The same as: spark-submit jobs/train.py CONFIG
@@ -26,9 +27,11 @@ def train(config: Path, overwrite: bool) -> None:
     loaded = cfg.load(config)
     if loaded.train is None:
         raise ConfigError(f"{config}: train: missing; conf/production.yaml has a commented example")
-    with session.running(loaded) as spark:
-        slices = () if loaded.monitor is None else loaded.monitor.slices
+    about = f"model {loaded.model.name} version {loaded.model.version} at {loaded.model.uri}"
+    slices = () if loaded.monitor is None else loaded.monitor.slices
+    with audited(loaded, "train", about, actor=actor) as act, session.running(loaded) as spark:
         report = training.train(loaded.train, loaded.model, spark, source=str(config), overwrite=overwrite, slices=slices)
+        act.after = f"sha256 {report.sha256}"
     click.echo(report.text())
 
 

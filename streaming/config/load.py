@@ -45,6 +45,8 @@ class Config(Section):
     predictions: Predictions
     store: StoreSection
     state: str
+    #: The file of the audit log, on this machine. None: audit.jsonl in a `state` that is on this machine; else there is none.
+    audit: str | None = None
     learners: tuple[LearnerSection, ...] = ()
     labels: Labels | None = None
     learn: Learn = Learn()

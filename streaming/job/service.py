@@ -31,7 +31,7 @@ from streaming.monitor import spans
 from streaming.monitor.health import Health
 from streaming.monitor.metrics import JobMetrics
 from streaming.monitor.progress import Progress
-from streaming.runtime import files, session, signals, spark
+from streaming.runtime import audit, files, session, signals, spark
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def serve(
         state = files.folder(config.state, lambda: active)
         if learn.LANE in lanes:
             held.enter_context(claim(state))
-        publisher = Publisher(ready.learning, state, config.events.topic) if config.learners else None
+        publisher = Publisher(ready.learning, state, config.events.topic, audit=audit.of(config)) if config.learners else None
         if publisher is not None:
             publisher.start(scores=score.LANE in lanes, learns=learn.LANE in lanes)
         built = lanes_of(ready, config, lanes, publisher, on_learned=lambda learned: _count(metrics, learned))

@@ -54,7 +54,7 @@ def _done(what: str, learner: str, alert: str, *, state: Folder) -> bool:
             log.warning("alert=%s retrain asked: lifecycle/retrain-%s.json in the state folder", alert, alert)
         return True
     commands = Commands(state.below("learners").below(learner))
-    command = Command(f"freeze-{alert}", None, freeze=f"alert {alert}")
+    command = Command(f"freeze-{alert}", None, freeze=f"alert {alert}", by="the monitor")
     if commands.answer_to(command.id) is not None:
         return True
     if commands.waiting() not in (None, command):

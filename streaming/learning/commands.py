@@ -33,6 +33,8 @@ class Command:
     id: str
     to: str | None
     freeze: str | None = None
+    #: Who asked, in words.
+    by: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,17 @@ from streaming.learning.commands import Command, JobAnswer
 from streaming.learning.state_log import Snapshot
 from streaming.learning.teach import Learning
 from streaming.online.weights import Weights
+from streaming.runtime.audit import Act, AuditLog
 from streaming.runtime.files import Folder
 
 log = logging.getLogger(__name__)
 
 
 class Publisher:
-    """Puts states of these learners in force. `topic`: the events topic, which the weights file names."""
+    """Puts states of these learners in force. `topic`: the events topic, which the weights file names. `audit`: records what people asked for."""
 
-    def __init__(self, learners: Sequence[Learning], state: Folder, topic: str) -> None:
+    def __init__(self, learners: Sequence[Learning], state: Folder, topic: str, *, audit: AuditLog | None = None) -> None:
+        self._audit = audit
         self.learners = learners
         self._state = state
         self._topic = topic
@@ -78,9 +80,12 @@ class Publisher:
         if waiting:
             self._write([learning.newest() for learning in self.learners])
         # Step 3. Confirmed. A crash before this carries the command out once more, which changes nothing.
-        for (learning, _), answer in zip(waiting, answers, strict=True):
+        for (learning, command), answer in zip(waiting, answers, strict=True):
             learning.log.commands.answer(answer)
-            log.info("%s", _line(learning, answer))
+            log.info("%s", _line(learning, command, answer))
+            if self._audit is not None:
+                about = Act("carry out", f"learner {learning.name}, command {command.id}", command.by or "unknown", after=answer.version)
+                self._audit.note(about, result="in force" if answer.refused is None else f"refused: {answer.refused}")
         return answers
 
     def _lacks_room(self, newest: Sequence[Snapshot]) -> bool:
@@ -118,6 +123,6 @@ def _decide(learning: Learning, command: Command) -> JobAnswer:
     return JobAnswer(command.id, target.meta.version)
 
 
-def _line(learning: Learning, answer: JobAnswer) -> str:
+def _line(learning: Learning, command: Command, answer: JobAnswer) -> str:
     outcome = f"version={answer.version or 'none'} in_force=yes" if answer.refused is None else f"refused={answer.refused!r}"
-    return f"learner={learning.name} command={answer.id} {outcome}"
+    return f"learner={learning.name} command={answer.id} by={command.by!r} {outcome}"

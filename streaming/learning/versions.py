@@ -48,16 +48,22 @@ def history(learning: Learning) -> list[Meta]:
     return [meta for meta in metas if meta.learned or meta.frozen or meta.command]
 
 
-def rollback(config: Config, name: str, *, to: str | None, spark: Session, wait_s: float = 60.0) -> Reply:
+def newest_version(config: Config, name: str, spark: Session) -> str | None:
+    """The version of the newest state of a learner; None when it has none."""
+    newest = learner(config, name, spark).log.newest()
+    return None if newest is None else newest.meta.version
+
+
+def rollback(config: Config, name: str, *, to: str | None, spark: Session, wait_s: float = 60.0, by: str = "") -> Reply:
     """Ask the job to put version `to` in force and learn on from there (None: from where it is, if it is frozen).
 
-    Only a request: the job alone writes weights, and its word is waited for, at most `wait_s`. A request that nobody
+    `by`: who asks, for the job's own log. Only a request: the job alone writes weights, and its word is waited for, at most `wait_s`. A request that nobody
     answers stays: a job that starts later carries it out before it scores anything. StateError when the version is
     not kept, when the job refuses, or when somebody else asked for something else meanwhile.
     """
     learning = learner(config, name, spark)
     target = _target(learning, to)
-    command = Command(uuid.uuid4().hex, to)
+    command = Command(uuid.uuid4().hex, to, by=by)
     learning.log.commands.ask(command)
     state = files.folder(config.state, spark)
     deadline = time.monotonic() + wait_s
