@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streaming import secrets
 from streaming.api import instances
 from streaming.errors import ModelError, StreamingError
+from streaming.runtime.model_versions import other_files
 from streaming.scorers.base import ColumnKind, Columns, Scorer
 
 log: Final = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ class Models:
         with self._locks[name]:
             old, self._marks[name] = self._served[name], self._sources[name].mark()
             try:
-                new, error = self._sources[name].load(), None
+                new, error = _another(self._sources[name].load(), old), None
             except Exception as broken:  # whatever is wrong with the new files, the old version goes on answering
                 words = str(broken) if isinstance(broken, StreamingError) else f"{type(broken).__name__}: {broken}"
                 new, error = old, secrets.redact(words)
@@ -150,6 +151,13 @@ class Models:
             self._served[name] = new
             log.info("model=%s version=%s replaces version=%s", name, new.version, old.version)
             return Refreshed(new, changed=(new.version, new.sha256) != (old.version, old.sha256))
+
+
+def _another(new: Served, old: Served) -> Served:
+    """The new one. ModelError when it has the version of the old one and other files: two models would answer under one name."""
+    if new.version == old.version and None not in (new.sha256, old.sha256) and new.sha256 != old.sha256:
+        raise other_files("model.uri", model=new.name, version=new.version, known=old.sha256, got=new.sha256)
+    return new
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import logging
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,8 @@ from streaming import config as cfg
 from streaming.api.served import Served
 from streaming.config.sections import Api, SavedModel
 from streaming.errors import ConfigError, ModelError
-from streaming.runtime.files import is_local, local_path
+from streaming.runtime import model_versions
+from streaming.runtime.files import LocalFolder, is_local, local_path
 from streaming.scorers import child, files, signatures
 from streaming.scorers.base import Scorer
 from streaming.scorers.files import tampered
@@ -54,6 +56,7 @@ class ConfigSource:
         config = cfg.load(self.path)
         settings = config.api
         scorer, sha256 = open_scorer(config.model, settings, source=self.path)
+        self._claim(config, sha256)
         return Served.of(
             scorer,
             name=config.model.name,
@@ -63,6 +66,15 @@ class ConfigSource:
             example=settings.example,
             sha256=sha256,
         )
+
+    def _claim(self, config: cfg.Config, sha256: str | None) -> None:
+        """Hold the version to the files it was first served with, here or on the stream, as far as this machine knows them."""
+        if sha256 is None or not is_local(config.state):
+            return
+        section = config.model
+        with suppress(OSError):  # a state that this process may only read, and that has no word on this version yet
+            state = LocalFolder(local_path(config.state))
+            model_versions.claim(state, model=section.name, version=section.version, sha256=sha256, uri=section.uri)
 
 
 def open_scorer(section: SavedModel, settings: Api, *, source: Path) -> tuple[Scorer, str | None]:
@@ -75,9 +87,31 @@ def open_scorer(section: SavedModel, settings: Api, *, source: Path) -> tuple[Sc
             raise ModelError("api.package: model.require_signature is true, and a package has no signature; leave api.package out, so that it is made of the "
                              "signed model")  # fmt: skip
         package = files.read(settings.package)
-        return child.open_scorer(package, section.model_copy(update={"format": "onnx", "sha256": None})), package.sha256
+        made_of = _made_of(package, section, where=f"api.package: {settings.package}")
+        return child.open_scorer(package, section.model_copy(update={"format": "onnx", "sha256": None})), made_of
     sha256 = fingerprint(section)
     return adapters.scorer_of("onnx").open_onnx(packaged(section, Path(settings.cache), source=source)), sha256
+
+
+def _made_of(package: files.Package, section: SavedModel, *, where: str) -> str | None:
+    """The sha256 of the files that the package was made of. ModelError when they are not those of the model, or of its version."""
+    try:
+        manifest = json.loads(package.files.get("MANIFEST.json", b"{}"))
+        got, version = manifest.get("source", {}).get("sha256"), manifest.get("version")
+    except (ValueError, AttributeError, RecursionError):
+        got, version = None, None
+    here = is_local(section.uri) and local_path(section.uri).exists()
+    expected = fingerprint(section) if here else section.sha256
+    if expected not in {None, got}:
+        raise ModelError(
+            f"{where}: made of files with sha256 {got or 'unknown'}, but those of {section.name} version {section.version} have {expected}: "
+            "the stream and this API would answer differently; make the package again (streaming package), or leave it out"
+        )
+    if version not in {None, section.version}:
+        raise ModelError(
+            f"{where}: made of version {version}, and model.version is {section.version}; make the package again, or name the version it was made of"
+        )
+    return str(got) if got else package.sha256
 
 
 def fingerprint(section: SavedModel) -> str | None:

@@ -27,7 +27,7 @@ from streaming.models.spark.pipeline import SparkModel
 from streaming.online.weights import Weights
 from streaming.records.schema import event_columns, event_schema
 from streaming.records.schema import field as field_at
-from streaming.runtime import files
+from streaming.runtime import files, model_versions
 from streaming.stores.base import Store
 
 log = logging.getLogger(__name__)
@@ -146,6 +146,9 @@ def _schema(ready: Ready) -> str:
 def _model(ready: Ready) -> str:
     section = ready.config.model
     ready.model = cast(Model, adapters.model_of(section.format).load(section, ready.spark))
+    if sha256 := getattr(ready.model, "fingerprint", None):
+        state = files.folder(ready.config.state, lambda: ready.spark)
+        model_versions.claim(state, model=section.name, version=section.version, sha256=sha256, uri=section.uri)
     return f"{section.name} version {section.version}, format {section.format}, vetted"
 
 
