@@ -5,8 +5,12 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
-READY := .venv/.ready
+# AGPL=1: also JPMML-SparkML, the converter to PMML, whose licence is the AGPL-3.0; nobody gets it unasked.
+AGPL ?=
+READY := .venv/.ready$(if $(AGPL),-agpl)
 UV_VERSION := 0.13.8
+CYCLONEDX_VERSION := 7.5.0
+PIP_AUDIT_VERSION := 2.10.1
 # One file is one worker's: its servers and models are started once. Two workers keep two cores busy; more only wait for each other.
 WORKERS ?= -n 2 --dist loadfile --no-loadscope-reorder
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras --group dev \
@@ -15,7 +19,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hash
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
-setup: $(READY) ## Make .venv with the locked packages and fetch the pinned jars (once; a few minutes)
+setup: $(READY) ## Make .venv with the locked packages and fetch the pinned jars (once; a few minutes; AGPL=1: the PMML converter too)
 	@$(BIN)/python -m streaming.runtime.jars
 
 test: setup browser promtool ## Run all tests: unit, Spark, and live against a real broker and real databases; two workers, a file each
@@ -61,11 +65,23 @@ bench-peers: $(READY) ## Install what `make bench` compares with (Quix Streams, 
 soak: setup ## 30 minutes at 1,000 events/s with all lanes: does memory grow?
 	$(BIN)/python -m benchmarks soak
 
+sbom: setup ## List all parts (packages, jars with their sha256) as CycloneDX in build/sbom.json
+	@mkdir -p build
+	@$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv tool run --from cyclonedx-bom==$(CYCLONEDX_VERSION) cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --of JSON -o build/packages.json
+	@$(BIN)/python scripts/sbom.py build/packages.json build/sbom.json
+
+audit: sbom ## Ask for known vulnerabilities of packages and jars; says so when nobody can be asked
+	@PIP_AUDIT_VERSION=$(PIP_AUDIT_VERSION) bash scripts/audit.sh
+
+images: ## Pin the images of docker/ by digest (needs docker with buildx, and a registry)
+	@bash scripts/pin-images.sh
+
 clean: ## Remove .venv, the fetched jars and every cache of this checkout
-	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: an interrupted setup starts again. The version of uv is the Makefile's, so it depends on that too.
 $(READY): requirements.lock pyproject.toml scripts/setup.sh
-	@PYTHON="$(PYTHON)" UV_VERSION="$(UV_VERSION)" bash scripts/setup.sh
+	@PYTHON="$(PYTHON)" UV_VERSION="$(UV_VERSION)" AGPL="$(AGPL)" bash scripts/setup.sh
 	@touch $@

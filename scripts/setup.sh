@@ -27,14 +27,22 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
   fi
 fi
 
-echo "installing $(grep -c '^[a-z0-9].*==' requirements.lock) locked packages (one to three minutes, once)"
+# The lock has everything; what is under the AGPL is left out unless somebody asked for it. Nothing else needs it.
+locked=$(mktemp); trap 'rm -f "$locked"' EXIT
+if [ -n "${AGPL:-}" ]; then
+  cp requirements.lock "$locked"
+else
+  awk '/^[^ #]/ { skip = /^pyspark2pmml==/ } !skip' requirements.lock > "$locked"
+  echo "the PMML converter (JPMML-SparkML, AGPL-3.0) is left out; with it: make setup AGPL=1"
+fi
+echo "installing $(grep -c '^[a-z0-9].*==' "$locked") locked packages (one to three minutes, once)"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 if .venv/bin/python -m pip install --quiet "uv==$UV_VERSION"; then
-  .venv/bin/uv pip install --python .venv/bin/python --require-hashes -r requirements.lock \
-    || .venv/bin/python -m pip install --progress-bar off --quiet --require-hashes -r requirements.lock
+  .venv/bin/uv pip install --python .venv/bin/python --require-hashes -r "$locked" \
+    || .venv/bin/python -m pip install --progress-bar off --quiet --require-hashes -r "$locked"
 else
   echo "uv cannot be had here; pip does the same, only slower"
-  .venv/bin/python -m pip install --progress-bar off --require-hashes -r requirements.lock
+  .venv/bin/python -m pip install --progress-bar off --require-hashes -r "$locked"
 fi
 # setuptools is locked too, so nothing unpinned is fetched to build with.
 .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
