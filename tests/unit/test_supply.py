@@ -74,7 +74,7 @@ def test_every_image_is_pinned_or_none(tmp_path: Path) -> None:
     program(folder / "bin", "docker", f"echo sha256:{'b' * 64}")
     assert run(folder, "scripts/pin-images.sh").returncode == 0  # a pin is exchanged, not doubled
     compose = (folder / "docker" / "compose.yaml").read_text()
-    assert (compose.count("@sha256:b"), compose.count("@sha256:")) == (2, 2)
+    assert compose.count("@sha256:b") == compose.count("@sha256:") > 1
 
 
 @pytest.mark.parametrize(
