@@ -73,10 +73,10 @@ def load(config: Config, state: Folder, spark: SparkSession) -> Baseline:
         content = files.folder(parent or ".", lambda: spark).read(name)
         if content is None:
             raise ConfigError(f"monitor.baseline: {where}: no such file; make it: streaming baseline CONFIG --data … --out {where}")
-        return parse(content, where=where)
+        return _fitting(parse(content, where=where), config.monitor.slices)
     content = state.below("monitor").read(FILE)
     if content is not None:
-        return parse(content, where=f"{config.state}/monitor/{FILE}")
+        return _fitting(parse(content, where=f"{config.state}/monitor/{FILE}"), config.monitor.slices)
     found = (manifest.read(spark, config.model.uri) or {}).get(manifest.BASELINE) if config.model.format == "spark" else None
     if not isinstance(found, dict):
         raise ConfigError(
@@ -90,7 +90,7 @@ def _fitting(baseline: Baseline, slices: Sequence[str]) -> Baseline:
     if set(slices) <= set(baseline.layout.slices):
         return baseline
     raise ConfigError(
-        f"monitor.slices: the model's baseline has no slices of {', '.join(sorted(set(slices) - set(baseline.layout.slices)))}; train again with "
+        f"monitor.slices: the baseline has no slices of {', '.join(sorted(set(slices) - set(baseline.layout.slices)))}; train again with "
         "them in the config, or make a baseline: streaming baseline CONFIG --data …"
     )
 
