@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from streaming.monitor.baseline import Baseline
     from streaming.monitor.history import History
     from streaming.monitor.overview import Seen
+
+
+#: The worst window is looked for among so many: a week of five minutes.
+_LOOKED_AT: Final = 2016
 
 
 @click.command()
@@ -79,7 +83,7 @@ def drift(config: Path, window: str | None, last: int, html: Path | None) -> Non
     with session.lazily(loaded) as spark:
         state = files.folder(loaded.state, spark)
         history = lane.history(state)
-        found = overview.windows(history.table())
+        found = overview.windows(history.table(last=max(last, _LOOKED_AT)))
         if html is not None and found:
             _write(html, loaded, found if window is None else [_at(found, window)], history, lane.baseline_in_force(state))
             return

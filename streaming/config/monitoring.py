@@ -134,6 +134,8 @@ class Monitor(Section):
     starting: Literal["earliest", "latest"] = "latest"
     #: At most this many records per topic and batch.
     max_records_per_trigger: int = Field(default=200_000, ge=1)
+    #: Windows that began longer ago are removed from the history.
+    keep: Duration = "90 days"
     alerts: Alerts = Alerts()
 
     @field_validator("window")

@@ -121,6 +121,9 @@ def watch_batch(
     # Step 4. The state, first writer wins: from here on a repeat of the batch changes nothing.
     watcher.states.add(n, folded.state)
     at("added")
+    # Step 5. Housekeeping, which may be left undone: it is done again with the next window.
+    if records:
+        watcher.tidy(folded.state.newest)
     return folded, records
 
 

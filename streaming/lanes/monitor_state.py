@@ -111,6 +111,11 @@ class Watcher:
     #: The start of the newest window that the gauges show.
     shown: int = -1
 
+    def tidy(self, newest: int) -> None:
+        """Remove windows that are older than the history keeps, when the newest arrival was at `newest`, ms since 1970."""
+        assert self.config.monitor is not None
+        self.history.tidy(before=newest - round(seconds(self.config.monitor.keep) * 1000))
+
     def show(self, records: Sequence[Record], beside: Mapping[str, Any]) -> None:
         """Let the gauges show the newest of these windows, unless they show a newer one, and the alerts that are raised."""
         assert self.config.monitor is not None

@@ -242,3 +242,20 @@ def test_another_baseline_begins_new_windows(tmp_path: Path, caplog: pytest.LogC
     other = replace(WATCH, window=5000)
     assert states.before(1, other).newest == 0
     assert "begin anew" in caplog.text
+
+
+def test_the_history_keeps_what_it_is_told_to_and_no_older_window(tmp_path: Path) -> None:
+    own = LocalFolder(tmp_path)
+    history = History(own.below("h"), own.below("c"), own.below("a"))
+    records, outcomes = run(*(payload(200, i * 1000, seed=i) for i in range(4)))
+    for n, (found, folded) in enumerate(zip(records, outcomes, strict=True)):
+        history.add(found.start, n, found.to_arrow({}), folded.published[0].statistics)
+    history.add(records[2].start, 9, records[2].to_arrow({}), Statistics())  # a later revision
+    assert history.newest_revision() == 9
+    assert history.newest_sums(records[2].start) == Statistics()
+    assert history.sums(records[2].start, before=9) == outcomes[2].published[0].statistics
+    history.tidy(before=2000)
+    assert history.starts() == [2000, 3000]
+    assert [len(own.below(name).names()) for name in ("h", "c")] == [3, 3]
+    history.add_alerts(3, [ALERT.to_json()])
+    assert [a["id"] for a in history.alerts()] == [ALERT.id]
