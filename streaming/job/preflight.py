@@ -284,7 +284,9 @@ def _store(ready: Ready) -> str:
     section = ready.config.store
     if section.kind == "sqlite" and on_cluster(ready.spark):
         raise ConfigError(f"{ready.source}: store.kind: sqlite is a file on one machine; on a cluster use postgres, redis or delta")
-    return f"{section.kind}, {store_of(ready).count()} rows"
+    store = store_of(ready)
+    durability = getattr(store, "durability", None)
+    return f"{section.kind}, {store.count()} rows" + (f"; {durability()}" if durability is not None else "")
 
 
 def store_of(ready: Ready) -> Store:

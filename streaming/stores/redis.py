@@ -12,7 +12,7 @@ script, atomically, in the server. How durable an acknowledged write is, the ser
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -86,6 +86,15 @@ class RedisStore:
             values = client.hgetall(self.prefix + key).values()
         return sorted(map(_row, values), key=lambda row: str(row["model"]))
 
+    def durability(self) -> str:
+        """What the server may lose of what it has acknowledged, in words: Redis answers before anything is on disk."""
+        with _client(self.url, seconds=LOOK_UP_S) as client:
+            try:
+                own = client.config_get("append*", "save")
+            except redis.ResponseError:  # a hosted server that keeps CONFIG to itself still tells this much
+                own = {"appendonly": "yes" if client.info("persistence").get("aof_enabled") else "no"}
+        return _durability({_word(key): _word(value) for key, value in own.items()})
+
     def count(self) -> int:
         """The number of rows that stand. Walks over all keys of the database (SCAN): for checks, not for every request."""
         literal = "".join(f"[{char}]" if char in "*?[" else "\\" + char if char in "\\]^" else char for char in self.prefix)
@@ -99,6 +108,28 @@ class RedisStore:
                         pipeline.hlen(name)
                     total += sum(pipeline.execute())
         return total
+
+
+def _word(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _durability(own: Mapping[str, str]) -> str:
+    """In words: what a crash of the server may cost. Whatever it loses is on the topic: the store can be written anew from there."""
+    anew = "what is lost is still on the topic, and can be written again (docs/operations.md, Rebuild)"
+    if own.get("appendonly") == "yes":
+        return {
+            "always": "keeps what it acknowledges (appendfsync always)",
+            "no": f"WARNING: may lose what the operating system has not written yet (appendfsync no); set it to everysec or always; {anew}",
+        }.get(
+            own.get("appendfsync", ""),
+            f"may lose about a second of what it acknowledged when its machine crashes (appendfsync everysec); {anew}",
+        )
+    if own.get("save"):
+        return (
+            f"WARNING: keeps snapshots only (save {own['save']}): a crash loses all predictions since the last; set appendonly yes; {anew}"
+        )
+    return f"WARNING: keeps nothing (appendonly no, no snapshots): a restart empties it; set appendonly yes; {anew}"
 
 
 def _write(url: str, prefix: str, batches: Iterator[pa.RecordBatch]) -> int:

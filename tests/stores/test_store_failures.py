@@ -68,6 +68,33 @@ def test_redis_killed_and_back(redis: DatabaseServer, spark: SparkSession) -> No
     _goes_and_comes_back(redis, rd.RedisStore(redis.url, "killed:"), spark)
 
 
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"appendonly": "yes", "appendfsync": "always"}, "keeps what it acknowledges"),
+        ({"appendonly": "yes", "appendfsync": "everysec"}, "may lose about a second"),
+        ({"appendonly": "yes"}, "may lose about a second"),
+        ({"appendonly": "yes", "appendfsync": "no"}, "WARNING: may lose what the operating system"),
+        ({"appendonly": "no", "save": "3600 1"}, "WARNING: keeps snapshots only"),
+        ({"appendonly": "no", "save": ""}, "WARNING: keeps nothing"),
+        ({}, "WARNING: keeps nothing"),
+    ],
+)
+def test_what_redis_may_lose_is_said(own: dict[str, str], said: str) -> None:
+    assert rd._durability(own).startswith(said)
+
+
+def test_a_redis_server_is_asked_what_it_keeps(redis: DatabaseServer) -> None:
+    store = rd.RedisStore(redis.url, "kept:")
+    assert store.durability().startswith("may lose about a second")
+    with rd._client(redis.url) as client:
+        client.config_set("appendonly", "no")
+        try:
+            assert store.durability().startswith("WARNING: keeps nothing")
+        finally:
+            client.config_set("appendonly", "yes")
+
+
 def test_keys_that_grow_when_they_are_escaped_still_fit_into_the_index(postgres: DatabaseServer, spark: SparkSession) -> None:
     store = pg.PostgresStore(postgres.dsn, "escaped")
     store.prepare()
