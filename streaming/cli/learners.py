@@ -155,7 +155,8 @@ def learner_() -> None:
 @CONFIG
 @click.argument("learner")
 @click.option("--yes", is_flag=True, help="Do not ask. What it learned is gone for good.")
-def reset(config: Path, learner: str, yes: bool) -> None:
+@ACTOR
+def reset(config: Path, learner: str, yes: bool, actor: str | None) -> None:
     """Forget all that LEARNER has learned; it begins anew with the next labels, as CONFIG says now."""
     from streaming.learning import migrate as moves
     from streaming.learning import versions as kept
@@ -166,7 +167,8 @@ def reset(config: Path, learner: str, yes: bool) -> None:
         chosen = kept.learner(loaded, learner, spark)
         if not yes:
             click.confirm(f"{learner}: delete {len(chosen.log.batches())} states for good?", abort=True)
-        moves.reset(chosen, files.folder(loaded.state, spark))
+        with audited(loaded, "learner reset", f"learner {learner}", actor=actor, before=kept.newest_version(loaded, learner, spark)):
+            moves.reset(chosen, files.folder(loaded.state, spark))
     click.echo(f"{learner}: begins anew when the job is started")
 
 
@@ -174,7 +176,8 @@ def reset(config: Path, learner: str, yes: bool) -> None:
 @CONFIG
 @click.argument("learner")
 @click.option("--labels-from", type=click.Choice(["latest", "earliest"]), default=None, help="Only where the states do not say how far they had read.")  # fmt: skip
-def migrate(config: Path, learner: str, labels_from: str | None) -> None:
+@ACTOR
+def migrate(config: Path, learner: str, labels_from: str | None, actor: str | None) -> None:
     """Let LEARNER go on from its newest state with the checkpoint, the model and the parameters that there are now.
 
     For a checkpoint that was deleted or replaced, a learner that was taken out and put back, other parameters that still
@@ -186,8 +189,9 @@ def migrate(config: Path, learner: str, labels_from: str | None) -> None:
     from streaming.runtime import files, session
 
     loaded = cfg.load(config)
-    with session.running(loaded) as spark:
+    with session.running(loaded) as spark, audited(loaded, "learner migrate", f"learner {learner}", actor=actor) as act:
         chosen = kept.learner(loaded, learner, lambda: spark, features=preflight.features_of(loaded, spark))
         outcome = moves.migrate(loaded, chosen, files.folder(loaded.state, lambda: spark), labels_from=labels_from)
+        act.after = outcome.version
     where = "; ".join(f"{topic} from {dict(offsets) or 'its end'}" for topic, offsets in outcome.starting.items())
     click.echo(f"{learner}: goes on from version {outcome.version or 'none'} when the job is started{f'; reads {where}' if where else ''}")

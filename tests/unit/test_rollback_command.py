@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,15 @@ def test_it_waits_so_long_and_leaves_the_request(config: Path, slept: list[float
     asked = learning.log.commands.waiting()
     assert asked is not None
     assert asked.to == "0"
+
+
+def test_who_asked_is_in_the_audit_log(config: Path, slept: list[float]) -> None:
+    call("rollback", config, "online", "--to", "0", "--actor", "ada")
+    log = cfg.load(config).state + "/audit.jsonl"
+    begun, done = (json.loads(line) for line in Path(log).read_text().splitlines())
+    assert begun["actor"].startswith("ada (")
+    assert [begun[name] for name in ("action", "about", "before", "result")] == ["rollback", "learner online", "0", "begun"]
+    assert (done["after"], done["result"]) == ("0 (no job)", "done")
 
 
 def test_nobody_is_waited_for_when_no_job_runs(config: Path, slept: list[float]) -> None:
