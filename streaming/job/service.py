@@ -24,6 +24,7 @@ from streaming.job.supervise import Supervisor
 from streaming.kafka.groups import groups
 from streaming.kafka.tail import tail
 from streaming.lanes import learn, score, store
+from streaming.learning import live_weights
 from streaming.learning.claim import claim
 from streaming.learning.publish import Publisher
 from streaming.learning.teach import Learned
@@ -74,6 +75,8 @@ def serve(
         publisher = Publisher(ready.learning, state, config.events.topic, audit=audit.of(config)) if config.learners else None
         if publisher is not None:
             publisher.start(scores=score.LANE in lanes, learns=learn.LANE in lanes)
+            if score.LANE in lanes and ready.mode == "realtime":
+                held.enter_context(live_weights.followed(active, state, config.state))
         built = lanes_of(ready, config, lanes, publisher, on_learned=lambda learned: _count(metrics, learned))
         supervisor = Supervisor(built, on_failure=config.job.on_lane_failure, is_alive=lambda: _is_alive(active))
         ends, offsets = tail(active, config.kafka), groups(active, config.kafka)

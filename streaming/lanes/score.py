@@ -16,7 +16,7 @@ from streaming.config.load import Config
 from streaming.config.values import interval
 from streaming.kafka import write
 from streaming.lanes.counted import counted
-from streaming.learning import state_file, weights_file
+from streaming.learning import live_weights, state_file, weights_file
 from streaming.models.base import Model
 from streaming.records import predictions, rejected
 from streaming.records.events import decode
@@ -35,13 +35,15 @@ PRODUCER: Final = {
 }
 
 
-def score(records: DataFrame, config: Config, schema: StructType, model: Model, *, weights: DataFrame | None = None) -> DataFrame:
+def score(
+    records: DataFrame, config: Config, schema: StructType, model: Model, *, weights: DataFrame | None = None, live: Column | None = None
+) -> DataFrame:
     """Kafka records as records to write, with columns topic, key, value, headers.
 
     A scored event becomes one record for each model under its entity key: the champion's on the predictions topic,
     the others' on the shadow topic. An event that cannot be decoded or scored becomes one record on the rejected
     topic, with its original bytes and the reason in the headers. `weights`: the frame of the weights file, when
-    there are learners.
+    there are learners; `live`: newer content of the file, or null (streaming.learning.live_weights).
     """
     scored = model.transform(decode(records, config.events, schema))
     if model.runs_in_jvm:  # a plan with Python in it cannot be optimized twice
@@ -50,6 +52,8 @@ def score(records: DataFrame, config: Config, schema: StructType, model: Model, 
         assert weights is not None
         # A join on a constant would be planned as a nested loop, which real-time mode refuses; `topic` is a real column.
         joined = scored.join(F.broadcast(weights), F.col(f"{META}.topic") == F.col("_topic"), "left")
+        if live is not None:
+            joined = joined.withColumn("_learners", F.coalesce(live, "_learners"))
         by_python = state_file.names(config.learners)
         scored = weights_file.score(joined, [learner.name for learner in config.learners if learner.name not in by_python])
         if by_python:
@@ -132,8 +136,11 @@ def start(
 ) -> StreamingQuery:
     """Start the lane's query on a stream of Kafka records. `mode`: realtime or microbatch."""
     trigger = interval(trigger_of(config, mode))
+    # A micro-batch reads the file anew anyway, and all its rows see one version.
+    live = live_weights.learners(records.sparkSession, config.state) if mode == "realtime" and weights is not None else None
+    written = score(records, config, schema, model, weights=weights, live=live)
     writer = (
-        write.stream(score(records, config, schema, model, weights=weights), config.kafka, defaults=PRODUCER[mode])
+        write.stream(written, config.kafka, defaults=PRODUCER[mode])
         .option("checkpointLocation", f"{config.state}/checkpoints/{LANE}")
         .queryName(f"{config.name}-{LANE}")
         .outputMode("update")

@@ -22,7 +22,8 @@ FILE: Final = "weights.json"
 #: Room for about 2,500 numbers at 26 bytes; more weights get the next power of two.
 _LEAST: Final = 65_536
 
-_SCHEMA: Final = "topic STRING, learners MAP<STRING, STRUCT<version: STRING, kind: STRING, coefficients: ARRAY<ARRAY<DOUBLE>>, intercept: ARRAY<DOUBLE>>>"
+LEARNERS: Final = "MAP<STRING, STRUCT<version: STRING, kind: STRING, coefficients: ARRAY<ARRAY<DOUBLE>>, intercept: ARRAY<DOUBLE>>>"
+SCHEMA: Final = f"topic STRING, learners {LEARNERS}"
 
 
 def line(topic: str, weights: Mapping[str, tuple[str, Weights]], *, size: int | None = None) -> bytes:
@@ -77,7 +78,7 @@ def _weights(entry: Mapping[str, Any]) -> Weights:
 
 def frame(spark: SparkSession, uri: str) -> DataFrame:
     """The file as the static side of a join on `topic`."""
-    return spark.read.schema(_SCHEMA).json(uri).select(F.col("topic").alias("_topic"), F.col("learners").alias("_learners"))
+    return spark.read.schema(SCHEMA).json(uri).select(F.col("topic").alias("_topic"), F.col("learners").alias("_learners"))
 
 
 def score(events: DataFrame, learners: Sequence[str]) -> DataFrame:

@@ -21,7 +21,7 @@ from streaming.learning import versions
 from streaming.learning.state_log import Snapshot
 from streaming.proof import replay
 from tests.support import events
-from tests.support.job import Job, outcome, read_all, send, write_config
+from tests.support.job import Job, outcome, read_all, running, send, write_config
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -228,3 +228,21 @@ def test_a_deleted_checkpoint_is_refused_and_what_was_learned_is_taken_along(lea
             assert done.returncode == 0, done.stderr
     time.sleep(3)
     assert total(learning) == 200  # none twice, though the labels of before still stand on their topic
+
+
+def test_what_a_real_time_job_learned_is_served_long_before_its_next_boundary(learning: dict[str, Any], tmp_path: Path) -> None:
+    """The trigger is so long that only the memory of the JVM can have brought the new version."""
+    servers = learning["kafka"]["bootstrap_servers"]
+    learning["score"] = {"mode": "realtime", "trigger": "1 hour"}
+    with running(write_config(tmp_path / "job.yaml", learning)) as job:
+        send(servers, learning["events"]["topic"], [events.good(i) for i in range(N)])
+        send(servers, learning["labels"]["topic"], [label(i) for i in range(N)])
+        job.until(lambda: total(learning) == N, "all labels learned")
+        sent = iter(range(N, 10 * N))
+
+        def served() -> bool:
+            send(servers, learning["events"]["topic"], [events.good(next(sent))])
+            return any(a.get("model_version") for a in answers(learning))
+
+        job.until(served, "a learned version is served")
+        assert job.stop() == 0
