@@ -181,17 +181,25 @@ PARTS: Final[dict[str, Measured]] = {
 }  # fmt: skip
 
 
-def measure(name: str, home: Path, plan: Plan, watch: Watch, rounds: int) -> Part:
-    """Measure one part. What goes wrong in it is said in it, and the others go on."""
-    part = Part(name, PARTS[name].title, PARTS[name].how, when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
-    before, began = os.getloadavg()[0], time.monotonic()
+def begin(name: str, rounds: int) -> Part:
+    """A part with nothing in it yet."""
+    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return Part(name, PARTS[name].title, PARTS[name].how, when=when, rounds=rounds, load=(os.getloadavg()[0],) * 2)
+
+
+def measure(part: Part, home: Path, plan: Plan, watch: Watch) -> None:
+    """Measure one part. What goes wrong in it is said in it, and the others go on; what was measured until then stands."""
+    began = time.monotonic()
     try:
-        for _ in range(rounds):
-            PARTS[name].run(home, plan, part, watch)
+        for _ in range(part.rounds):
+            PARTS[part.name].run(home, plan, part, watch)
     except (Stopped, AssertionError, StreamingError, KafkaException, OSError) as failed:
         part.notes.append(f"not measured to the end: {type(failed).__name__}: {failed}")
-    part.rounds, part.seconds, part.load = rounds, time.monotonic() - began, (before, os.getloadavg()[0])
-    return part
+    except (SystemExit, KeyboardInterrupt):
+        part.notes.append("stopped before the end")
+        raise
+    finally:
+        part.seconds, part.load = time.monotonic() - began, (part.load[0], os.getloadavg()[0])
 
 
 def arguments() -> argparse.Namespace:
@@ -236,9 +244,12 @@ def main() -> None:
     found.machine = machine() | {"seeds": f"training {prepare.TRAINING_SEED}, events {prepare.SEED}"}
     watch = Watch(expected_s=plan.expected_s * given.rounds)
     for name in parts:
-        found.parts[name] = measure(name, given.home.absolute(), plan, watch, given.rounds)
-        found.save(raw)
-        write(found, out, f"python -m benchmarks suite{' --quick' if given.quick else ''}")
+        found.parts[name] = begin(name, given.rounds)
+        try:
+            measure(found.parts[name], given.home.absolute(), plan, watch)
+        finally:
+            found.save(raw)
+            write(found, out, f"python -m benchmarks suite{' --quick' if given.quick else ''}")
     print(report.bounds(found) + "\n" + "\n".join(report.section(part) for part in found.parts.values()))
     print(f"written: {out / PAGE}")
 

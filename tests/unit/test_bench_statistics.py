@@ -273,3 +273,15 @@ def test_the_command_line_of_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["suite", "--quick", "--parts", "drain", "--systems", "quix", "--rates", "500", "--rounds", "2"])
     given = suite.arguments()
     assert (given.quick, given.parts, given.systems, given.rates, given.rounds) == (True, ["drain"], ["quix"], [500], 2)
+
+
+def test_what_was_measured_before_a_stop_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def run(home: Path, plan: suite.Plan, part: Part, watch: Watch) -> None:
+        part.add("ours", "1 event", "p50", "ms", [3.0])
+        sys.exit("stopped")
+
+    monkeypatch.setitem(suite.PARTS, "latency", suite.Measured("Latency", "how", run))
+    part = suite.begin("latency", 1)
+    with pytest.raises(SystemExit):
+        suite.measure(part, tmp_path, suite.QUICK, Watch(expected_s=1.0))
+    assert (part.get("ours", "1 event", "p50"), part.notes) == (3.0, ["stopped before the end"])
