@@ -64,6 +64,8 @@ that the machine had other work to do: compare within a part, not across.
 def section(part: Part) -> str:
     """One part."""
     notes = "".join(f"- {note}\n" for note in part.notes)
-    measured = table(*rows(part)) if part.figures else "Not measured.\n"
+    if not part.figures:
+        return f"## {part.title}\n\nNot measured.\n\n{notes}"
     load = f"load average {part.load[0]:.1f} before, {part.load[1]:.1f} after"
-    return f"## {part.title}\n\n{part.how}\n\nMeasured {part.when}, in {part.seconds:.0f} s, rounds: {part.rounds}; {load}.\n\n{measured}\n{notes}"
+    measured = f"Measured {part.when}, in {part.seconds:.0f} s, rounds: {part.rounds}; {load}."
+    return f"## {part.title}\n\n{part.how}\n\n{measured}\n\n{table(*rows(part))}\n{notes}"

@@ -157,7 +157,7 @@ PARTS: Final[dict[str, Measured]] = {
     "learners": Measured(
         "Online learners at equal loss",
         "Test-then-train over one stream, each learner at the learning rate with its least log loss. A rate says something only among those "
-        "whose loss is near the best.",
+        "whose loss is near the best. One run, no repeats. CapyMOA has no scaler: its rows are standardized beforehand, by the whole stream.",
         by_itself("learners", lambda plan: plan.learners, peers=True),
     ),
     "labels": Measured(
