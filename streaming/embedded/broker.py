@@ -19,7 +19,7 @@ from typing import Final
 
 from streaming.embedded.process import HOST, ServerProcess, free_port, unusable
 from streaming.errors import EnvironmentFailure
-from streaming.runtime import jars, java
+from streaming.runtime import classes, jars, java
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class EmbeddedBroker:
                 )
             settings = self._write_settings()
             self._format(settings)
-            self._process = self._run("kafka.Kafka", str(settings), keep_open=(held,))
+            self._process = self._run("kafka.Kafka", str(settings), keep_open=(held,), jvm=classes.options("broker"))
         try:
             self._wait_until_it_answers(self._process, began + _READY_WITHIN_S)
         except BaseException:
@@ -88,11 +88,13 @@ class EmbeddedBroker:
         log.info("broker=%s pid=%d data=%s started_s=%.1f", self.bootstrap_servers, self._process.pid, self.data, time.monotonic() - began)
         return Broker(self.bootstrap_servers, self._process.pid, self.data)
 
-    def stop(self) -> None:
-        """Ask the broker to stop and wait; kill it if it does not. Does nothing when it is not running."""
-        if self._process is not None and not self._process.stop(within_s=_STOP_WITHIN_S):
-            log.warning("broker=%s did not stop within %.0f s: killed", self.bootstrap_servers, _STOP_WITHIN_S)
+    def stop(self, *, within_s: float = _STOP_WITHIN_S) -> bool:
+        """Ask the broker to stop and wait; kill it if it does not. True: it is not running, and did not have to be killed."""
+        stopped = self._process is None or self._process.stop(within_s=within_s)
+        if not stopped:
+            log.warning("broker=%s did not stop within %.0f s: killed", self.bootstrap_servers, within_s)
         self._process = None
+        return stopped
 
     def kill(self) -> None:
         """End the broker at once, as a crash would (SIGKILL). Does nothing when it is not running."""
@@ -128,7 +130,7 @@ class EmbeddedBroker:
                     time.sleep(0.1)
             yield file.fileno()
 
-    def _run(self, main_class: str, *arguments: str, keep_open: Sequence[int] = ()) -> ServerProcess:
+    def _run(self, main_class: str, *arguments: str, keep_open: Sequence[int] = (), jvm: Sequence[str] = ()) -> ServerProcess:
         classpath = os.pathsep.join(str(jar) for jar in jars.resolve("broker"))
         logging_to = [
             f"-Dlog4j2.configurationFile=file:{jars.conf_file('log4j2.properties')}",
@@ -140,6 +142,7 @@ class EmbeddedBroker:
             "-XX:MaxGCPauseMillis=20",
             "-XX:+ExitOnOutOfMemoryError",
             "-Dlog4j2.disableJmx=true",
+            *jvm,
         ]
         command = [str(java.java_command()), *options, *logging_to, "-cp", classpath, main_class, *arguments]
         self._log_began = path.stat().st_size if (path := self.data / "broker.log").exists() else 0

@@ -9,7 +9,7 @@ from typing import Final
 
 from streaming import secrets
 from streaming.errors import ConfigError
-from streaming.runtime import jars
+from streaming.runtime import classes, jars
 
 #: Task slots of a local session, unless the topic has more partitions than this leaves room for.
 LOCAL_SLOTS: Final = 16
@@ -108,4 +108,5 @@ def on_command_line(settings: Mapping[str, str]) -> dict[str, str]:
 
 def _java_options() -> str:
     """Log4j to stderr, which streaming.runtime.spark_log reads: nothing of it reaches the screen or holds a secret."""
-    return f"-Dlog4j2.configurationFile=file:{jars.conf_file('log4j2-stderr.properties')} {_JVM}"
+    layout = jars.conf_file("log4j2-stderr.properties")
+    return " ".join([f"-Dlog4j2.configurationFile=file:{layout}", _JVM, *classes.options("spark")])
