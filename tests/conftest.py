@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 # Tests start many JVMs and let none run long: the quick compiler alone saves a third of the time on two cores.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m")
 
 from tests.support import order, processes, servers
 
@@ -77,9 +77,10 @@ def _runs_tests(config: pytest.Config) -> bool:
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """A Spark session with four task slots, the Kafka connector and Delta."""
     from streaming.runtime import session
+    from streaming.runtime.spark import LOCAL_STATE
 
     folder = tmp_path_factory.mktemp("spark")
-    options = {"spark.sql.warehouse.dir": str(folder / "warehouse"), "spark.driver.memory": "1g"}
+    options = {"spark.sql.warehouse.dir": str(folder / "warehouse"), "spark.driver.memory": "1g"} | LOCAL_STATE
     started = session.start("tests", master="local[4]", options=options, delta=True, log=folder / "spark.log")
     yield started
     started.stop()
