@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from streaming.embedded.broker import Broker
+    from tests.support.inside import Inside
 
 SCHEMA = "id STRING, at STRING, plan STRING, minutes DOUBLE, calls INT"
 
@@ -34,6 +35,14 @@ def saved_pipeline(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
     path = tmp_path_factory.mktemp("model") / "pipeline"
     Pipeline(stages=stages).fit(data).save(str(path))
     return path
+
+
+@pytest.fixture
+def inside(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> Inside:
+    """`with inside(tree) as job`: the job over the session of the tests, for what needs no process of its own."""
+    from tests.support.inside import over
+
+    return over(spark, monkeypatch)
 
 
 @pytest.fixture

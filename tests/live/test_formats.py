@@ -15,7 +15,8 @@ from streaming import config as cfg
 from streaming.batch import run as batch
 from streaming.batch.inputs import BatchInput
 from tests.support import events
-from tests.support.job import outcome, running, send, write_config
+from tests.support.inside import Inside
+from tests.support.job import outcome, send
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -42,7 +43,9 @@ def onnx_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_an_onnx_model_in_the_lane_and_in_a_batch(tree: dict[str, Any], onnx_model: Path, tmp_path: Path, spark: SparkSession) -> None:
+def test_an_onnx_model_in_the_lane_and_in_a_batch(
+    tree: dict[str, Any], onnx_model: Path, tmp_path: Path, spark: SparkSession, inside: Inside
+) -> None:
     servers: str = tree["kafka"]["bootstrap_servers"]
     tree["model"] |= {"format": "onnx", "uri": str(onnx_model)}
     del tree["score"]
@@ -52,9 +55,9 @@ def test_an_onnx_model_in_the_lane_and_in_a_batch(tree: dict[str, Any], onnx_mod
     def answered(at_least: int) -> Callable[[], bool]:
         return lambda: len((found := outcome(servers, tree)).predictions) + len(found.rejected) >= at_least
 
-    with running(write_config(tmp_path / "job.yaml", tree)) as job:
+    with inside(tree) as job:
         job.until(answered(len(sent)), "all events answered")
-        assert job.stop() == 0
+        job.stop()
     assert "mode=microbatch" in job.text()
     found = outcome(servers, tree)
     assert [headers[0]["reason"] for headers in found.rejected.values()] == ["malformed_json"]

@@ -21,7 +21,8 @@ from streaming import config as cfg
 from streaming.learning import versions
 from streaming.learning.state_log import Meta
 from tests.support import events
-from tests.support.job import Job, outcome, read_all, send
+from tests.support.inside import Inside
+from tests.support.job import outcome, read_all, send
 from tests.support.keep_version import HERE, LABELLED, N, create_topics, label
 
 if TYPE_CHECKING:
@@ -71,21 +72,18 @@ def stored(tree: dict[str, Any]) -> dict[str, str]:
         connection.close()
 
 
-def test_what_the_version_before_left_behind_goes_on(kept: dict[str, Any], tmp_path: Path) -> None:
+def test_what_the_version_before_left_behind_goes_on(kept: dict[str, Any], inside: Inside) -> None:
     servers = kept["kafka"]["bootstrap_servers"]
     before = history(kept)
     assert before[-1].total == LABELLED
     assert stored(kept) == outcome(servers, kept).newest()
     send(servers, "kept-events", [events.good(i) for i in range(N, N + MORE)])
     send(servers, "kept-labels", [label(i) for i in range(LABELLED, N + MORE)])
-    job = Job(tmp_path / "job.yaml").start()
-    try:
+    with inside(kept) as job:
         job.until(lambda: history(kept)[-1].total == N + MORE, "the labels that were missing and the new ones are learned")
         job.until(lambda: len(outcome(servers, kept).predictions) == N + MORE, "the new events are answered")
         job.until(lambda: stored(kept) == outcome(servers, kept).newest(), "the store takes the new rows beside the old")
-        assert job.stop() == 0
-    finally:
-        job.kill()
+        job.stop()
     assert history(kept)[: len(before)] == before  # the same versions, and new ones after them
     answers = outcome(servers, kept)
     assert all(len(scored) == 1 for scored in answers.predictions.values())  # the checkpoint was continued: nothing was scored again

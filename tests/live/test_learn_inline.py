@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ from streaming import config as cfg
 from streaming.learning import versions
 from streaming.online.river import RiverState
 from tests.support import events
-from tests.support.job import Job, read_all, send, write_config
+from tests.support.inside import Inside
+from tests.support.job import read_all, send
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -49,11 +49,10 @@ def totals(tree: dict[str, Any]) -> set[int]:
     return {found.meta.total if found else 0 for _, found in (newest(tree, name) for name in ("river", "online"))}
 
 
-def test_inline_labels_and_a_river_model(inline: dict[str, Any], tmp_path: Path) -> None:
+def test_inline_labels_and_a_river_model(inline: dict[str, Any], inside: Inside) -> None:
     servers, topic = inline["kafka"]["bootstrap_servers"], inline["events"]["topic"]
     send(servers, topic, [event(i, labelled=True) for i in range(N)])
-    job = Job(write_config(tmp_path / "job.yaml", inline)).start()
-    try:
+    with inside(inline) as job:
         job.until(lambda: totals(inline) == {N}, "the first labels learned")
         send(servers, topic, [event(i, labelled=i % 2 == 0) for i in range(N, 2 * N)])
         job.until(lambda: totals(inline) == {N + N // 2}, "the labels among events without one learned, each once")
@@ -78,9 +77,7 @@ def test_inline_labels_and_a_river_model(inline: dict[str, Any], tmp_path: Path)
             assert answer["prediction"] == expected.prediction[0]
             assert answer["probability"] == pytest.approx(expected.probability[0].tolist(), abs=1e-15)
         assert all(answer["prediction"] in (0.0, 1.0) for answer in answers["online"])
-        assert job.stop() == 0
-    finally:
-        job.kill()
+        job.stop()
     assert "Traceback" not in job.text()
     assert "mode=microbatch" in job.text()
 

@@ -21,6 +21,7 @@ from streaming.learning import versions
 from streaming.learning.state_log import Snapshot
 from streaming.proof import replay
 from tests.support import events
+from tests.support.inside import Inside
 from tests.support.job import Job, outcome, read_all, running, send, write_config
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def answers(tree: dict[str, Any]) -> list[dict[str, Any]]:
     return [json.loads(r.value) for r in read_all(tree["kafka"]["bootstrap_servers"], tree["predictions"]["shadow_topic"])]
 
 
-def test_every_fate_of_a_label(learning: dict[str, Any], tmp_path: Path, spark: SparkSession) -> None:
+def test_every_fate_of_a_label(learning: dict[str, Any], inside: Inside, spark: SparkSession) -> None:
     servers, topic = learning["kafka"]["bootstrap_servers"], learning["labels"]["topic"]
     early = [label(i) for i in range(50)]
     send(servers, topic, early)  # before their predictions
@@ -73,8 +74,7 @@ def test_every_fate_of_a_label(learning: dict[str, Any], tmp_path: Path, spark: 
     bad = [(b"x", b"{oops"), label(500, "yes"), label(501, None), label(502, 3.0), (b"nobody", stranger)]
     bad[2] = (bad[2][0], bad[2][1].replace(b'"label": 1.0', b'"label": null').replace(b'"label": 0.0', b'"label": null'))
     send(servers, topic, bad)
-    job = Job(write_config(tmp_path / "job.yaml", learning)).start()
-    try:
+    with inside(learning) as job:
         job.until(lambda: total(learning) >= N - 100, "all good labels learned")
         # A later event and its label move the watermark on, so that the stranger's time is over.
         for step in range(2):
@@ -95,9 +95,7 @@ def test_every_fate_of_a_label(learning: dict[str, Any], tmp_path: Path, spark: 
         send(servers, learning["events"]["topic"], [events.good(i) for i in range(N, N + 20)])
         job.until(lambda: any(a.get("model_version") for a in answers(learning)), "a learned version is served")
         check_history(learning, spark)
-        assert job.stop() == 0
-    finally:
-        job.kill()
+        job.stop()
     served = answers(learning)
     cold = [a for a in served if "model_version" not in a]
     assert cold
@@ -127,10 +125,9 @@ def check_history(tree: dict[str, Any], spark: SparkSession) -> None:
     assert model.predictProbability(Vectors.dense(x.tolist()))[1] == pytest.approx(numbers.predict(x[None, :]).probability[0, 1], abs=1e-12)
 
 
-def test_a_rollback_is_in_force_at_once_and_learning_goes_on_from_there(learning: dict[str, Any], tmp_path: Path) -> None:
+def test_a_rollback_is_in_force_at_once_and_learning_goes_on_from_there(learning: dict[str, Any], inside: Inside) -> None:
     servers = learning["kafka"]["bootstrap_servers"]
-    job = Job(write_config(tmp_path / "job.yaml", learning)).start()
-    try:
+    with inside(learning) as job:
         for part in range(3):
             numbers = range(part * 100, part * 100 + 100)
             send(servers, learning["events"]["topic"], [events.good(i) for i in numbers])
@@ -151,9 +148,7 @@ def test_a_rollback_is_in_force_at_once_and_learning_goes_on_from_there(learning
             lambda: newest(learning).meta.base == first.batch or newest(learning).meta.command is not None, "the command is carried out"
         )
         job.until(lambda: newest(learning).meta.total == first.total + 10, "learning goes on from the old version")
-        assert job.stop() == 0
-    finally:
-        job.kill()
+        job.stop()
 
 
 def test_killed_while_learning_each_label_counts_once(learning: dict[str, Any], tmp_path: Path) -> None:

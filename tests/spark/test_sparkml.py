@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,9 @@ def training(events: DataFrame) -> DataFrame:
     return events.withColumn("label", F.least(late, F.lit(1)).cast("double")).withColumn("three", late.cast("double")).cache()
 
 
+Loaded = Callable[[str], pipeline.SparkModel]
+
+
 def prepared(*last: Any, invalid: str = "error") -> Pipeline:
     return Pipeline(
         stages=[
@@ -102,6 +106,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory, training: DataFrame) -> Call
     return get
 
 
+@pytest.fixture(scope="module")
+def loaded(saved: Callable[[str], Path], spark: SparkSession) -> Loaded:
+    """A saved pipeline, vetted and proven once for all tests that only read it."""
+    return cache(lambda name: pipeline.load(section(saved(name)), spark))
+
+
 def plain(path: Path, events: DataFrame, model: pipeline.SparkModel) -> DataFrame:
     """What Spark ML itself says, in the shape of the outputs."""
     scored = PipelineModel.load(str(path)).transform(events)
@@ -130,8 +140,8 @@ def answers_as_spark_ml(model: pipeline.SparkModel, events: DataFrame, expected:
 
 
 @pytest.mark.parametrize("name", usual(LAST, {"multinomial", "gbt", "linear", "kmeans"}))
-def test_same_answers_as_spark_ml_on_good_rows(name: str, saved: Callable[[str], Path], spark: SparkSession, events: DataFrame) -> None:
-    model = pipeline.load(section(saved(name)), spark)
+def test_same_answers_as_spark_ml_on_good_rows(name: str, saved: Callable[[str], Path], loaded: Loaded, events: DataFrame) -> None:
+    model = loaded(name)
     got = model.transform(events)
     assert got.schema["prediction"].dataType == DoubleType()
     expected = plain(saved(name), events, model).collect()
@@ -141,8 +151,8 @@ def test_same_answers_as_spark_ml_on_good_rows(name: str, saved: Callable[[str],
 
 
 @pytest.mark.parametrize("name", usual(LAST, {"forest", "bayes", "mlp", "glm", "cosine"}))
-def test_bad_rows_get_an_error_and_stop_nothing(name: str, saved: Callable[[str], Path], spark: SparkSession) -> None:
-    model = pipeline.load(section(saved(name)), spark)
+def test_bad_rows_get_an_error_and_stop_nothing(name: str, loaded: Loaded, spark: SparkSession) -> None:
+    model = loaded(name)
     rows = model.transform(spark.createDataFrame(BAD, SCHEMA)).collect()
     assert [row["id"] for row in rows] == [bad[0] for bad in BAD]
     by_id = {row["id"]: row for row in rows}
@@ -158,8 +168,8 @@ def test_bad_rows_get_an_error_and_stop_nothing(name: str, saved: Callable[[str]
 
 @pytest.mark.parametrize("whole_stage", ["true", "false"])
 @pytest.mark.parametrize("factory", ["FALLBACK", "NO_CODEGEN"])
-def test_guard_holds_compiled_and_interpreted(whole_stage: str, factory: str, saved: Callable[[str], Path], spark: SparkSession) -> None:
-    model = pipeline.load(section(saved("forest")), spark)
+def test_guard_holds_compiled_and_interpreted(whole_stage: str, factory: str, loaded: Loaded, spark: SparkSession) -> None:
+    model = loaded("forest")
     frame = spark.createDataFrame(BAD, SCHEMA)
     expected = model.transform(frame).drop("charges").collect()  # NaN is not equal to NaN
     options = {"spark.sql.codegen.wholeStage": whole_stage, "spark.sql.codegen.factoryMode": factory}
@@ -172,8 +182,8 @@ def test_guard_holds_compiled_and_interpreted(whole_stage: str, factory: str, sa
             spark.conf.unset(key)
 
 
-def test_a_stream_goes_on_after_bad_rows(saved: Callable[[str], Path], spark: SparkSession, tmp_path: Path) -> None:
-    model = pipeline.load(section(saved("logistic")), spark)
+def test_a_stream_goes_on_after_bad_rows(loaded: Loaded, spark: SparkSession, tmp_path: Path) -> None:
+    model = loaded("logistic")
     source = tmp_path / "events"
     good = [(20, "year", "dsl", 5, 10.0)]
     for batch in (BAD, good, BAD, good):
@@ -190,10 +200,8 @@ def test_a_stream_goes_on_after_bad_rows(saved: Callable[[str], Path], spark: Sp
     assert out.filter("id = 20 AND error IS NULL AND prediction IS NOT NULL").count() == 2
 
 
-def test_inputs_are_the_columns_read_and_missing_says_what_lacks(
-    saved: Callable[[str], Path], spark: SparkSession, events: DataFrame
-) -> None:
-    model = pipeline.load(section(saved("logistic")), spark)
+def test_inputs_are_the_columns_read_and_missing_says_what_lacks(loaded: Loaded, spark: SparkSession, events: DataFrame) -> None:
+    model = loaded("logistic")
     types = {f.name: f.dataType for f in model.inputs().fields}
     assert types == {"contract": NullType(), "internet": NullType(), "tenure": DoubleType(), "charges": DoubleType()}
     assert missing(model, events.schema) == []
@@ -207,8 +215,8 @@ def test_inputs_are_the_columns_read_and_missing_says_what_lacks(
         model.transform(renamed)
 
 
-def test_event_columns_never_meet_the_columns_of_the_pipeline(saved: Callable[[str], Path], spark: SparkSession, events: DataFrame) -> None:
-    model = pipeline.load(section(saved("multinomial")), spark)
+def test_event_columns_never_meet_the_columns_of_the_pipeline(loaded: Loaded, spark: SparkSession, events: DataFrame) -> None:
+    model = loaded("multinomial")
     crowded = events.withColumns(
         {"answer": F.lit("mine"), "numbers": F.lit(7), "rawPrediction": F.lit(8), "a.b": F.lit(9), "label": F.lit(None)}
     )
@@ -254,5 +262,5 @@ def test_pipeline_inside_a_pipeline_and_a_stage_alone(training: DataFrame, spark
 
 @pytest.mark.parametrize("check", MODEL_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", usual(["logistic", "linear", "kmeans"], {"logistic"}))
-def test_contract(name: str, check: Any, saved: Callable[[str], Path], spark: SparkSession, events: DataFrame) -> None:
-    check(pipeline.load(section(saved(name)), spark), events)
+def test_contract(name: str, check: Any, loaded: Loaded, events: DataFrame) -> None:
+    check(loaded(name), events)
