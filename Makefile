@@ -21,7 +21,7 @@ help: ## Show the targets
 
 setup: $(READY) ## Make .venv with the locked packages and fetch the pinned jars (once; a few minutes; AGPL=1: the PMML converter too)
 	@$(BIN)/python -m streaming.runtime.jars
-	@$(BIN)/python -m streaming.demo.record
+	-@$(BIN)/python -m streaming.demo.record
 
 test: setup browser promtool ## Run all tests: unit, Spark, and live against a real broker and real databases; two workers, a file each
 	$(BIN)/pytest $(WORKERS) --durations 20
