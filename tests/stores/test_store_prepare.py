@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 
 from streaming.adapters import STORES, load
 from streaming.checks.predictions import frame, prediction
-from streaming.config.stores import DeltaStore, PostgresStore, RedisStore, SqliteStore
+from streaming.config.stores import DeltaSection, PostgresSection, RedisSection, SqliteSection
 from streaming.errors import StoreError, StoreUnavailable
 from streaming.stores import delta, sqlite
 from streaming.stores import postgres as pg
@@ -197,10 +197,10 @@ def test_delta_refuses_other_columns_and_other_files(tmp_path: Path, spark: Spar
 
 def test_the_configuration_opens_each_kind(tmp_path: Path, spark: SparkSession) -> None:
     configured = [
-        SqliteStore(kind="sqlite", path="x.db", table="t"),
-        PostgresStore(kind="postgres", dsn=SecretStr("postgresql://u:p@h/d"), table="s.t"),
-        RedisStore(kind="redis", url=SecretStr("redis://h"), prefix="p:"),
-        DeltaStore(kind="delta", uri="x"),
+        SqliteSection(kind="sqlite", path="x.db", table="t"),
+        PostgresSection(kind="postgres", dsn=SecretStr("postgresql://u:p@h/d"), table="s.t"),
+        RedisSection(kind="redis", url=SecretStr("redis://h"), prefix="p:"),
+        DeltaSection(kind="delta", uri="x"),
     ]
     opened = [load(section.kind, STORES).open(section, spark) for section in configured]
     assert opened == [
