@@ -62,9 +62,7 @@ class Alert:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands on the topic and in the webhook's body."""
-        plain = asdict(self)
-        plain["figures"] = [{k: v for k, v in f.items() if v is not None and v != "" and v is not False} for f in plain["figures"]]
-        return {"format": FORMAT, **plain, "do": list(self.do)}
+        return {"format": FORMAT, **asdict(self), "figures": [figure.to_json() for figure in self.figures], "do": list(self.do)}
 
     def line(self) -> str:
         """The log line."""
@@ -142,7 +140,7 @@ def judge(
             new += [alert] if became else []
             told = not quiet
         if over:
-            alerts.append(_alert(record, rule, replace(old), service, state="over", quiet=quiet, now=now))
+            alerts.append(_alert(record, rule, old, service, state="over", quiet=quiet, now=now))
         after[rule.on] = replace(step, at=record.start, before=replace(base, before=None), told=told)
     return Raised(after, tuple(alerts), tuple(new))
 
@@ -171,7 +169,7 @@ def _step(before: Memory, record: Record, rule: Rule) -> Memory:
 def _excess(record: Record, kind: str, top: tuple[str, str, str]) -> float:
     """How many times its threshold the figure is that the alert was raised for."""
     own = (m for m in record.measures if m.kind == kind and (m.subject, m.statistic, m.slice) == tuple(top))
-    return max((m.value / m.threshold for m in own if m.threshold), default=0.0)
+    return max((m.excess for m in own), default=0.0)
 
 
 def _alert(record: Record, rule: Rule, step: Memory, service: Service, *, state: str, quiet: bool, now: datetime) -> Alert:

@@ -31,7 +31,7 @@ class Panel:
     unit: str = "short"
     kind: Literal["stat", "chart"] = "chart"
     help: str = ""
-    #: From this value on it is red; "": never.
+    #: From this value on it is red; None: never.
     red: float | None = None
 
 

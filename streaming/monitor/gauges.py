@@ -11,10 +11,11 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streaming.monitor.alerts import KINDS
 from streaming.monitor.record import Measure, Record
 
-#: The kinds of figures that have a threshold, and how the metric calls them.
-_ABOUT: Final = {"feature": "feature", "prediction": "prediction", "quality": "quality", "rejected": "rejected", "concept": "concept"}
+#: The kinds of figures that a rule can be about: those that have a threshold.
+_ABOUT: Final = frozenset(KINDS.values())
 
 
 class MonitorGauges(Collector):
@@ -47,8 +48,8 @@ class MonitorGauges(Collector):
         )
         drifted = GaugeMetricFamily("streaming_drifted", "1 when it is beyond chance as well.", labels=["about", "subject", "statistic"])
         for m in self._figures():
-            ratio.add_metric([_ABOUT[m.kind], m.subject, m.statistic], m.value / m.threshold if m.threshold else 0.0)
-            drifted.add_metric([_ABOUT[m.kind], m.subject, m.statistic], float(m.drifted))
+            ratio.add_metric([m.kind, m.subject, m.statistic], m.excess)
+            drifted.add_metric([m.kind, m.subject, m.statistic], float(m.drifted))
         yield from (ratio, drifted, self._quality(), *self._window(), *self._alerts())
 
     def _figures(self) -> list[Measure]:

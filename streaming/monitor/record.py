@@ -63,6 +63,15 @@ class Measure:
     rows: int | None = None
     drifted: bool = False
 
+    @property
+    def excess(self) -> float:
+        """How many times the threshold; 0 for a figure that has none."""
+        return self.value / self.threshold if self.threshold else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands on topics: what it does not have is left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None and value != "" and value is not False}
+
 
 @dataclass(frozen=True)
 class Record:
@@ -98,7 +107,7 @@ class Record:
             "judged": self.judged,
             "judged_since": iso(self.since),
             "drifted": any(m.drifted for m in self.measures),
-            "measures": [{k: v for k, v in asdict(m).items() if v is not None and v != "" and v is not False} for m in self.measures],
+            "measures": [m.to_json() for m in self.measures],
         }
 
     def to_arrow(self, named: Mapping[str, str]) -> pa.Table:
