@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -12,19 +11,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from streaming import __version__, secrets
-from streaming.api import openapi, routes, routes_open_inference
+from streaming.api import openapi, routes, routes_health, routes_open_inference, routes_stored
 from streaming.api.fast_path import FastPath
-from streaming.api.gate import Gate, caller
+from streaming.api.gate import Gate
 from streaming.api.metrics import Metrics
 from streaming.api.replies import Refusal, reply
-from streaming.api.routes import BoundedLookup, EventLookup, Lookup
+from streaming.api.routes_stored import BoundedLookup, EventLookup, Lookup
 from streaming.api.served import Models
 from streaming.api.tokens import Tokens
 from streaming.api.trail import Trail
@@ -36,10 +34,6 @@ from streaming.runtime.audit import AuditLog
 log: Final = logging.getLogger(__name__)
 
 PAGE: Final = Path(__file__).parent / "page"
-#: How long the store's last answer counts, so that probes cannot wear it out.
-_STORE_S: Final = 2.0
-#: A key that nobody has: what counts is that the store answers.
-_PROBE_KEY: Final = "readiness probe"
 
 
 def create_app(
@@ -86,38 +80,10 @@ def create_app(
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _broken)
-    app.include_router(routes.router(models, bounded, settings, metrics, predict=predict, trail=trail, no_store=no_store, events=events))
+    app.include_router(routes.router(models, settings, metrics, predict=predict, trail=trail))
+    app.include_router(routes_stored.router(models, bounded, no_store=no_store, events=events))
     app.include_router(routes_open_inference.router(models, settings, metrics, trail))
-    answers = _Store(bounded)
-
-    @app.get("/healthz", **openapi.HEALTH)
-    async def healthz() -> Response:
-        """200 while the process answers."""
-        return reply({"healthy": True})
-
-    @app.get("/readyz", **openapi.READY)
-    async def readyz(request: Request) -> Response:
-        """200 while the models are loaded and the store answers. Names and versions are for callers who may read them."""
-        words = await answers.words()
-        ready: dict[str, object] = {"ready": words in {"ok", "none"}, "store": words}
-        if not tokens or caller(request.scope) is not None:
-            ready["models"] = {served.name: served.version for served in models.all()}
-        return reply(ready, status=200 if ready["ready"] else 503)
-
-    @app.get("/metrics", response_model=None, tags=["Health"], response_class=Response)
-    async def metrics_() -> Response:
-        """Counters in Prometheus' text format."""
-        return Response(metrics.text(models.all()), media_type=CONTENT_TYPE_LATEST)
-
-    report = _Recent(
-        health or (lambda: {"job": {"answers": False, "words": "this service knows of no job"}, "windows": {"words": "", "list": []}})
-    )
-
-    @app.get("/v1/health", **openapi.JOB_HEALTH)
-    async def job_health() -> Response:
-        """The lanes and learners of the job, and the newest windows of the monitor."""
-        return reply(await report.content())
-
+    app.include_router(routes_health.router(models, bounded, metrics, tokens, report=health))
     document = openapi.with_names(app.openapi(), models)
     app.openapi = lambda: document  # type: ignore[method-assign]
     for path, file in {"/": "index.html", "/health": "health.html", "/docs": "docs.html", "/favicon.ico": "icon.svg"}.items():
@@ -141,39 +107,6 @@ async def watch(models: Models, metrics: Metrics, trail: Trail, interval_s: floa
                     metrics.reloaded(await run_in_threadpool(trail.refreshed, "the service itself", served, refresh))
             except (OSError, StreamingError) as unreadable:  # the next look may go better; the version in force answers on
                 log.warning("model=%s cannot look for a new version: %s", served.name, secrets.redact(str(unreadable)))
-
-
-class _Store:
-    """What the store last answered to a probe."""
-
-    def __init__(self, store: BoundedLookup | None) -> None:
-        self._store, self._words, self._at = store, "none", -_STORE_S
-
-    async def words(self) -> str:
-        """ "ok", "none" when there is no store to ask, or that it does not answer; why stands in the log."""
-        if self._store is not None and time.monotonic() - self._at >= _STORE_S:
-            self._at = time.monotonic()
-            try:
-                await self._store.get(_PROBE_KEY)
-                self._words = "ok"
-            except StreamingError as refused:
-                log.warning("the store does not answer: %s", secrets.redact(str(refused)))
-                self._words = "does not answer"
-        return self._words
-
-
-class _Recent:
-    """A report that is made at most every other second, however many ask."""
-
-    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
-        self._make, self._made, self._at, self._lock = make, dict[str, Any](), -_STORE_S, asyncio.Lock()
-
-    async def content(self) -> dict[str, Any]:
-        async with self._lock:
-            if time.monotonic() - self._at >= _STORE_S:
-                self._made = await run_in_threadpool(self._make)
-                self._at = time.monotonic()
-        return self._made
 
 
 def _page(file: str):  # type: ignore[no-untyped-def]

@@ -20,7 +20,7 @@ from streaming.api.app import create_app
 from streaming.api.certificate import Certificate
 from streaming.api.connections import BoundedProtocol
 from streaming.api.health import Watcher
-from streaming.api.routes import Lookup
+from streaming.api.routes_stored import Lookup
 from streaming.api.served import Models
 from streaming.api.sources import ConfigSource
 from streaming.config.sections import Api

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,12 +16,12 @@ from streaming import secrets
 from streaming.api import connections
 from streaming.api.app import create_app
 from streaming.api.connections import BoundedProtocol
-from streaming.api.routes import BoundedLookup
+from streaming.api.routes_stored import BoundedLookup
 from streaming.api.served import Models
 from streaming.api.server import configured
 from streaming.config.sections import Api
 from streaming.errors import StoreUnavailable
-from tests.support.api_server import serving
+from tests.support.api_server import bearer, connected, rest_of, serving
 from tests.support.churn_models import ROW, churn
 
 TOKEN = "a-token-of-some-length"
@@ -39,25 +38,6 @@ def bounded() -> Iterator[httpx.Client]:
     setup.http = partial(BoundedProtocol, most=MOST, head_s=0.4, request_s=1.0)  # type: ignore[assignment]
     with serving(app, setup) as client:
         yield client
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
-
-
-def connected(client: httpx.Client) -> socket.socket:
-    return socket.create_connection((client.base_url.host, client.base_url.port), timeout=20)
-
-
-def rest_of(connection: socket.socket) -> bytes:
-    """What comes until the other side hangs up."""
-    said = b""
-    try:
-        while more := connection.recv(65536):
-            said += more
-    except ConnectionResetError:
-        pass
-    return said
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -18,30 +17,11 @@ from streaming.api.served import Models
 from streaming.api.server import configured
 from streaming.config.sections import Api, Tls
 from streaming.errors import ConfigError
-from tests.support.api_server import serving
+from tests.support.api_server import bearer, connected, rest_of, serving
 from tests.support.churn_models import ROW, churn
 
 TOKEN = "a-token-of-some-length"
 BODY = json.dumps({"instance": ROW}).encode()
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
-
-
-def connected(client: httpx.Client) -> socket.socket:
-    return socket.create_connection((client.base_url.host, client.base_url.port), timeout=20)
-
-
-def rest_of(connection: socket.socket) -> bytes:
-    """What comes until the other side hangs up."""
-    said = b""
-    try:
-        while more := connection.recv(65536):
-            said += more
-    except ConnectionResetError:
-        pass
-    return said
 
 
 def pair(folder: Path, name: str) -> Tls:

@@ -15,15 +15,11 @@ from streaming.api.served import Models
 from streaming.api.tokens import Tokens
 from streaming.config.sections import Api
 from streaming.errors import ConfigError
-from tests.support.api_server import serving
+from tests.support.api_server import bearer, serving
 from tests.support.churn_models import ROW, churn
 
 TOKEN = "a-token-of-some-length"
 BODY = json.dumps({"instance": ROW}).encode()
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
 
 
 def tokens_file(folder: Path, *entries: dict[str, object]) -> Path:

@@ -39,3 +39,24 @@ def serving(
         server.should_exit = True
         thread.join(30)
         listener.close()
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The head that shows a token."""
+    return {"authorization": f"Bearer {token}"}
+
+
+def connected(client: httpx.Client) -> socket.socket:
+    """A connection of our own to the server that the client asks."""
+    return socket.create_connection((client.base_url.host, client.base_url.port), timeout=20)
+
+
+def rest_of(connection: socket.socket) -> bytes:
+    """What comes until the other side hangs up."""
+    said = b""
+    try:
+        while more := connection.recv(65536):
+            said += more
+    except ConnectionResetError:
+        pass
+    return said
