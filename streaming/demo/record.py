@@ -52,9 +52,10 @@ def record(home: Path) -> None:
 
 def _train(config: cfg.Config) -> None:
     assert config.train is not None
+    slices = () if config.monitor is None else config.monitor.slices
     with session.running(config, delta=True) as spark:
         churn.write_training_table(config.train.data, _ROWS, seed=1)
-        training.train(config.train, config.model, spark, source="demo.yaml")
+        training.train(config.train, config.model, spark, source="demo.yaml", slices=slices)
         admin.create_topics(spark, config.kafka, dict.fromkeys(config.topics().values(), 1))
 
 

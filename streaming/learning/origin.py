@@ -97,8 +97,11 @@ def query_of(checkpoint: Folder) -> str | None:
 
 
 def are_lost(checkpoint: Folder, learners: Folder) -> bool:
-    """Whether there is a checkpoint, but nothing of any learner: neither states nor, after `streaming learner reset`, their origin."""
-    return bool(checkpoint.names()) and not any(name.endswith((".started", ".origin.json")) for name in learners.names())
+    """Whether batches were learned, but nothing of any learner is there: neither states nor, after `streaming learner reset`, their origin.
+
+    A job that was killed in its first batch leaves a checkpoint without a commit: there was nothing to lose, the batch comes again.
+    """
+    return next_batch(checkpoint) > 0 and not any(name.endswith((".started", ".origin.json")) for name in learners.names())
 
 
 def next_batch(checkpoint: Folder) -> int:

@@ -207,6 +207,14 @@ def test_states_that_are_lost_are_not_states_that_were_given_up(tmp_path: Path) 
     assert not origin.are_lost(LocalFolder(tmp_path / "none"), learners)
 
 
+def test_a_job_that_was_killed_in_its_first_batch_has_lost_nothing(tmp_path: Path) -> None:
+    folder, learners = checkpoint(tmp_path, "q1", done=0), LocalFolder(tmp_path).below("learners")
+    folder.below("offsets").replace("0", b"v1\n{}")
+    assert not origin.are_lost(folder, learners)
+    folder.below("commits").replace("0", b"v1\n{}")
+    assert origin.are_lost(folder, learners)
+
+
 def test_reset_after_a_deleted_checkpoint_uses_no_version_twice(tmp_path: Path) -> None:
     learned(tmp_path, "q1", 3)
     migrate.reset(opened(tmp_path), LocalFolder(tmp_path))
