@@ -44,7 +44,9 @@ def parity(config: Path, data: Path | None, names: str | None, n: int | None, em
             loaded = loaded.model_copy(update={"kafka": Kafka(bootstrap_servers=broker.bootstrap_servers)})
         spark = stack.enter_context(session.running(loaded))
         with Console(stderr=True).status("") as status:
-            outcome = run.run(loaded, spark, names=chosen, data=data, n=n, on_form=lambda form: status.update(f"{form} …"))
+            outcome = run.run(
+                loaded, spark, names=None if names is None else chosen, data=data, n=n, on_form=lambda form: status.update(f"{form} …")
+            )
     console = Console()
     Console(width=max(140, console.width)).print(table.table(outcome, title=f"{loaded.model.name} {loaded.model.version}"))
     click.echo(table.summary(outcome))

@@ -53,7 +53,8 @@ class Fetcher:
 
     def _value(self, place: TopicPartition, offset: int) -> bytes | None:
         if self._consumer is None:
-            self._consumer = KafkaConsumer(**options(self._kafka), request_timeout_ms=round(1000 * self._seconds))
+            within_ms = round(1000 * self._seconds)
+            self._consumer = KafkaConsumer(**options(self._kafka), request_timeout_ms=within_ms, bootstrap_timeout_ms=within_ms)
         consumer = self._consumer
         consumer.assign([place])
         first, end = consumer.beginning_offsets([place])[place], consumer.end_offsets([place])[place]

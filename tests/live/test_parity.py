@@ -15,7 +15,7 @@ from rich.console import Console
 
 from streaming import config as cfg
 from streaming.demo import churn
-from streaming.errors import ConfigError
+from streaming.errors import ConfigError, EnvironmentFailure
 from streaming.proof.parity import forms, run, table
 from streaming.training import run as training
 from tests.support.usual import usual
@@ -100,8 +100,15 @@ def topics(broker: Broker) -> set[str]:
 def test_the_churn_model_in_every_form(logistic: cfg.Config, spark: SparkSession, broker: Broker) -> None:
     outcome = run.run(logistic, spark, n=300)
     check(outcome, ALL)
+    assert PMML or [row.note for row in outcome.rows if row.form == "PMML" and "convert-pmml" in row.note]
     assert (outcome.events, outcome.rejected) == (300, 0)
     assert topics(broker) == set()
+
+
+@pytest.mark.skipif(bool(PMML), reason="the converter is installed")
+def test_a_converter_that_nobody_installed_is_said_and_missed_only_where_it_is_named(logistic: cfg.Config, spark: SparkSession) -> None:
+    with pytest.raises(EnvironmentFailure, match="convert-pmml"):
+        run.run(logistic, spark, names=("pmml",), n=10)
 
 
 def test_a_forest_in_every_form(forest: cfg.Config, spark: SparkSession) -> None:

@@ -20,7 +20,7 @@ from streaming.batch.inputs import BatchInput
 from streaming.config.load import Config
 from streaming.config.sections import Api, SavedModel
 from streaming.convert.spark.pipeline import convert
-from streaming.errors import ModelError
+from streaming.errors import EnvironmentFailure, ModelError
 from streaming.models.spark.pipeline import SparkModel
 from streaming.proof.parity.answers import RowAnswer, in_order, scores
 from streaming.proof.parity.golden import ROW, Golden, frame
@@ -37,6 +37,10 @@ _PATIENCE_S: Final = 300
 
 class NoSuchForm(Exception):
     """The model cannot have this form; the text says why. No difference, but nothing to compare either."""
+
+
+class NotInstalled(EnvironmentFailure):
+    """The form needs a package that is installed on demand alone."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +130,11 @@ def onnx(bench: Bench) -> Scores:
 
 
 def pmml(bench: Bench) -> Scores:
-    """The PMML document that `streaming convert` writes, evaluated by PMML4S. NoSuchForm when JPMML cannot write it."""
-    module = adapters.load("to pmml", adapters.PARTS)
+    """The PMML document that `streaming convert` writes, evaluated by PMML4S. NoSuchForm when JPMML cannot write it, NotInstalled without it."""
+    try:
+        module = adapters.load("to pmml", adapters.PARTS)
+    except EnvironmentFailure as missing:
+        raise NotInstalled(str(missing)) from missing
     try:
         content = module.document(bench.model)
     except ModelError as none:

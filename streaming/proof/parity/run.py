@@ -17,7 +17,7 @@ from streaming.errors import ConfigError, ModelError
 from streaming.models.spark import pipeline
 from streaming.proof.parity import forms, golden
 from streaming.proof.parity.answers import some
-from streaming.proof.parity.forms import Bench, NoSuchForm
+from streaming.proof.parity.forms import Bench, NoSuchForm, NotInstalled
 from streaming.scorers import compare
 from streaming.scorers.base import Scores
 
@@ -82,12 +82,14 @@ def run(
     config: Config,
     spark: SparkSession,
     *,
-    names: Sequence[str] = tuple(FORMS),
+    names: Sequence[str] | None = None,
     data: Path | None = None,
     n: int | None = None,
     on_form: Callable[[str], None] = lambda _: None,
 ) -> ParityOutcome:
     """Compare the forms `names` with the pipeline, on the first `n` rows of `data` or on `n` generated ones.
+
+    None: all of them, but for one whose converter nobody installed, which is said. One that is named must be there.
 
     `on_form` hears the name of each before it is asked. Writes to topics and folders of this run's own, all gone at the
     end. ConfigError or ModelError when the comparison itself is impossible; a difference is no error but in the outcome.
@@ -101,16 +103,20 @@ def run(
         bench = Bench(config, model, events, folder, f"{config.name}-parity")
         original = forms.reference(bench)
         rows = []
-        for form, asked in ((form, asked) for name in names for form, asked in FORMS[name].items()):
+        for form, asked in ((form, asked) for name in names or FORMS for form, asked in FORMS[name].items()):
             on_form(form)
-            rows.append(_row(form, asked, bench, original))
+            rows.append(_row(form, asked, bench, original, named=names is not None))
     rejected = sum(said is not None for said in original.error)
     return ParityOutcome(rows, len(events), rejected, events.left_out)
 
 
-def _row(form: str, asked: Callable[[Bench], Scores], bench: Bench, original: Scores) -> Row:
+def _row(form: str, asked: Callable[[Bench], Scores], bench: Bench, original: Scores, *, named: bool) -> Row:
     try:
         answered = asked(bench)
+    except NotInstalled as missing:
+        if named:
+            raise
+        return Row(form, None, note=f"not compared: {missing}")
     except NoSuchForm as none:
         return Row(form, None, note=f"no such form: {none}")
     where = bench.golden.complete() if form in _COMPLETE else list(range(len(bench.golden)))
