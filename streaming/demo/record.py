@@ -29,7 +29,7 @@ from streaming.training import run as training
 
 _ROWS: Final = 2_000
 _EVENTS: Final = 200
-#: Half a minute on a quiet machine; ten times that is no machine to wait for.
+#: Each JVM writes its archive as it ends, in half a minute on a quiet machine; ten times that is no machine to wait for.
 _WITHIN_S: Final = 300.0
 #: Every lane has a batch behind it after some 15 s; what was not loaded by then is not worth waiting for.
 _SERVE_S: Final = 60.0
@@ -106,7 +106,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     if all(classes.archive(conf).is_file() for conf in jars.CONFS):
         return
-    sys.stdout.write("keeping the classes that Spark and Kafka read, so that they start in half the time (half a minute, once)\n")
+    sys.stdout.write("keeping the classes that Spark and Kafka read, so that they start in half the time (about two minutes, once)\n")
     sys.stdout.flush()
     try:
         with tempfile.TemporaryDirectory(prefix="streaming-record-") as folder, classes.recorded(*jars.CONFS):
