@@ -12,23 +12,16 @@ from pyspark.ml import Pipeline, PipelineModel, classification, recommendation
 from pyspark.ml import feature as ft
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming.config.sections import SavedModel
 from streaming.errors import ModelError
 from streaming.models import manifest
-from streaming.models.spark import pipeline
+from tests.support.pipelines import labelled_rows, load
 
 SQL = "SELECT *, x * 2 AS double_x FROM __THIS__"
 
 
-def load(spark: SparkSession, uri: Path | str, **other: Any) -> pipeline.SparkModel:
-    return pipeline.load(SavedModel(name="m", version="1", uri=str(uri), **other), spark)
-
-
 @pytest.fixture(scope="module")
 def rows(spark: SparkSession) -> DataFrame:
-    return spark.createDataFrame(
-        [(c, float(i), i % 2 / 1.0) for i, c in enumerate("abcabcab")], "c STRING, x DOUBLE, label DOUBLE"
-    ).coalesce(1)
+    return labelled_rows(spark)
 
 
 @pytest.fixture(scope="module")

@@ -19,19 +19,14 @@ from streaming.errors import ModelError
 from streaming.models import manifest, mlflow
 from streaming.models.spark import pipeline, statement, vet
 from streaming.models.spark.functions import ALLOWED
+from tests.support.pipelines import labelled_rows, load
 
 PROPERTY = "streaming.test.attack"
 
 
-def load(spark: SparkSession, uri: Path | str, **other: Any) -> pipeline.SparkModel:
-    return pipeline.load(SavedModel(name="m", version="1", uri=str(uri), **other), spark)
-
-
 @pytest.fixture(scope="module")
 def rows(spark: SparkSession) -> DataFrame:
-    return spark.createDataFrame(
-        [(c, float(i), float(i % 2)) for i, c in enumerate("abcabcab")], "c STRING, x DOUBLE, label DOUBLE"
-    ).coalesce(1)
+    return labelled_rows(spark)
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,13 @@ import pytest
 _FOLDERS: Final = ("live", "spark", "stores", "api", "unit")
 #: Files of the first two folders that take a minute or more.
 _LONGEST: Final = (
+    "test_service.py",
     "test_learn_lane.py",
     "test_parity.py",
-    "test_service.py",
-    "test_training.py",
     "test_guard.py",
+    "test_monitor.py",
     "test_sparkml.py",
+    "test_lanes_apart.py",
     "test_convert.py",
 )
 
