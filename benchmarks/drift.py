@@ -26,7 +26,7 @@ from sklearn.linear_model import LogisticRegression
 
 from streaming.demo import churn
 from streaming.monitor import drift
-from streaming.monitor.baseline import Answers, Baseline, of_answers, of_table
+from streaming.monitor.baseline import AnsweredRows, Baseline, of_answers, of_table
 from streaming.monitor.statistics import of_rows, of_scores
 
 SIZES = (200, 1_000, 2_000, 10_000, 50_000)
@@ -117,9 +117,9 @@ class Scored:
         found = pd.get_dummies(filled).reindex(columns=self.columns, fill_value=0).astype(float)
         return found / np.where(found.columns.isin(churn.NUMERIC), [*(100.0 for _ in found.columns)], 1.0)
 
-    def answers(self, table: pd.DataFrame) -> Answers:
+    def answers(self, table: pd.DataFrame) -> AnsweredRows:
         p = self.model.predict_proba(self._inputs(table))[:, 1]
-        return Answers("churn", "probability", (p > 0.5).astype(float), p, (table["churn"] == "Yes").to_numpy(float))
+        return AnsweredRows("churn", "probability", (p > 0.5).astype(float), p, (table["churn"] == "Yes").to_numpy(float))
 
     def judge(self, table: pd.DataFrame) -> list[drift.Finding]:
         """What the monitor finds in a window."""

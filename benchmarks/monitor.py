@@ -29,10 +29,10 @@ from pyspark.sql import functions as F
 from streaming import config as cfg
 from streaming.config.sections import SavedModel
 from streaming.lanes import monitor, score
-from streaming.lanes.monitor_rows import Inputs, rows
+from streaming.lanes.monitor_rows import MonitorInputs, rows
 from streaming.learning import labels
 from streaming.models.spark import pipeline
-from streaming.monitor.baseline import Answers, of_table
+from streaming.monitor.baseline import AnsweredRows, of_table
 from streaming.records.schema import event_schema
 from streaming.runtime.files import LocalFolder
 from streaming.runtime.session import start
@@ -124,13 +124,13 @@ def measure(spark: SparkSession, columns: int, samples: list[float], n: int, rep
         rng = np.random.default_rng(0)
         known = {f"x{i}": rng.random(5000) for i in range(columns - 1)} | {"plan": rng.choice(["a", "b", "c"], 5000)}
         p = rng.random(5000)
-        answers = Answers("model", "probability", (p > 0.5).astype(float), p, (rng.random(5000) < p).astype(float))
+        answers = AnsweredRows("model", "probability", (p > 0.5).astype(float), p, (rng.random(5000) < p).astype(float))
         base = of_table(pa.table(known), columns=list(known), slices=["plan"], source="made", answers=answers)
         for sample in samples:
             config = configuration(columns, sample, folder)
             assert config.labels is not None
             watcher = monitor.open_watcher(config, base, LocalFolder(folder / f"state-{sample}"))
-            inputs = Inputs(
+            inputs = MonitorInputs(
                 *(frames[t] for t in ("events", "predictions", "rejected", "labels")),
                 schema,
                 event_schema(spark, labels.label_events(config.labels)),

@@ -21,7 +21,7 @@ from prometheus_client.samples import Sample
 from streaming.config.load import Config
 from streaming.monitor import overview
 from streaming.monitor.history import COUNTS, HISTORY, History
-from streaming.monitor.overview import Seen
+from streaming.monitor.overview import PastWindow
 from streaming.monitor.record import iso
 from streaming.runtime.files import LocalFolder, is_local, local_path
 
@@ -45,7 +45,7 @@ Get = Callable[[str], bytes]
 
 
 @dataclass(frozen=True)
-class Watcher:
+class HealthSource:
     """Where health is looked up. `job`: the address of the job's port, None when it has none; `state`: local, or None."""
 
     job: str | None
@@ -53,7 +53,7 @@ class Watcher:
     get: Get
 
     @classmethod
-    def of(cls, config: Config) -> Watcher:
+    def of(cls, config: Config) -> HealthSource:
         """As the configuration says: the API stands beside the job, or `api.job` says where that is."""
         port = config.job.port
         host = "127.0.0.1" if config.job.host in ("0.0.0.0", "::") else config.job.host
@@ -139,7 +139,7 @@ def _alerts(samples: Sequence[Sample]) -> list[dict[str, str]]:
     return [dict(s.labels) for s in samples if s.name == "streaming_alerts_active" and s.value > 0]
 
 
-def of_window(seen: Seen) -> dict[str, Any]:
+def of_window(seen: PastWindow) -> dict[str, Any]:
     """A window for people: how much, what drifted, how good the answers were and were expected to be. Slices by number, not by value."""
     return {
         "start": iso(seen.start),
@@ -154,7 +154,7 @@ def of_window(seen: Seen) -> dict[str, Any]:
     }
 
 
-def _greatest(seen: Seen) -> list[Mapping[str, Any]]:
+def _greatest(seen: PastWindow) -> list[Mapping[str, Any]]:
     """Of every column and answer the figure with the greatest excess, the greatest first."""
     best: dict[tuple[str, str], Mapping[str, Any]] = {}
     for row in seen.rows:

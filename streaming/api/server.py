@@ -19,7 +19,7 @@ from streaming import config as cfg
 from streaming.api.app import create_app
 from streaming.api.certificate import Certificate
 from streaming.api.connections import BoundedProtocol
-from streaming.api.health import Watcher
+from streaming.api.health import HealthSource
 from streaming.api.routes_stored import Lookup
 from streaming.api.served import Models
 from streaming.api.sources import ConfigSource
@@ -49,7 +49,7 @@ def serve(path: Path) -> None:
         store, no_store = lookup(config.store)
         tls = None if settings.tls is None else Certificate(settings.tls)
         looks = () if tls is None else (tls.look,)
-        report = Watcher.of(config).report
+        report = HealthSource.of(config).report
         app = create_app(models, store, settings, no_store=no_store, also=looks, health=report, audit=audit.of(config))
         setup = configured(app, settings)
         if tls is not None:

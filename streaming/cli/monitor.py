@@ -16,7 +16,7 @@ from streaming.errors import ConfigError
 if TYPE_CHECKING:
     from streaming.monitor.baseline import Baseline
     from streaming.monitor.history import History
-    from streaming.monitor.overview import Seen
+    from streaming.monitor.overview import PastWindow
 
 
 #: The worst window is looked for among so many: a week of five minutes.
@@ -102,7 +102,7 @@ def drift(config: Path, window: str | None, last: int, html: Path | None) -> Non
     screen.print(_trend(found[-last:]))
 
 
-def _write(html: Path, config: cfg.Config, chosen: list[Seen], history: History, base: Baseline | None) -> None:
+def _write(html: Path, config: cfg.Config, chosen: list[PastWindow], history: History, base: Baseline | None) -> None:
     from streaming.monitor import report
 
     start = report.shown(chosen).start
@@ -113,7 +113,7 @@ def _write(html: Path, config: cfg.Config, chosen: list[Seen], history: History,
     click.echo(f"written: {html}")
 
 
-def _at(found: list[Seen], window: str) -> Seen:
+def _at(found: list[PastWindow], window: str) -> PastWindow:
     try:
         asked = datetime.fromisoformat(window)
     except ValueError as wrong:
@@ -127,7 +127,7 @@ def _at(found: list[Seen], window: str) -> Seen:
     return chosen
 
 
-def _show(screen: Any, seen: Seen, title: str) -> None:
+def _show(screen: Any, seen: PastWindow, title: str) -> None:
     from rich.table import Table
 
     from streaming.monitor import overview
@@ -159,7 +159,7 @@ def _show(screen: Any, seen: Seen, title: str) -> None:
     screen.print()
 
 
-def _quality(seen: Seen) -> list[str]:
+def _quality(seen: PastWindow) -> list[str]:
     lines = []
     for statistic in ("accuracy", "area_under_roc", "rmse"):
         estimate = seen.figure("estimate", statistic)
@@ -180,7 +180,7 @@ def _interval(row: Any) -> str:
     return f"{row['value']:.3f}{ends}"
 
 
-def _trend(found: list[Seen]) -> Any:
+def _trend(found: list[PastWindow]) -> Any:
     from rich.table import Table
 
     from streaming.monitor import overview

@@ -18,7 +18,7 @@ _RECENT: Final = 5_000
 
 
 @dataclass
-class Seen:
+class JobOutput:
     """What came out of the job so far; read by other threads."""
 
     event_ids: set[str] = field(default_factory=set)
@@ -34,7 +34,7 @@ class Seen:
     versions: dict[str, list[str]] = field(default_factory=dict)
 
 
-def watch(consumer: KafkaConsumer, *, champion: str, rejected: str, seen: Seen, stop: threading.Event) -> None:
+def watch(consumer: KafkaConsumer, *, champion: str, rejected: str, seen: JobOutput, stop: threading.Event) -> None:
     """Read predictions of all models, and rejected records, until told to stop. `champion`: the topic consumers read."""
     while not stop.is_set():
         for batch in consumer.poll(timeout_ms=200, max_records=5_000).values():
@@ -45,7 +45,7 @@ def watch(consumer: KafkaConsumer, *, champion: str, rejected: str, seen: Seen, 
                     _prediction(record, seen, champion=record.topic == champion)
 
 
-def _prediction(record: Any, seen: Seen, *, champion: bool) -> None:
+def _prediction(record: Any, seen: JobOutput, *, champion: bool) -> None:
     prediction = parse_value(record.value)
     when = datetime.fromisoformat(prediction["event_time"])
     probability = prediction["probability"]
@@ -72,7 +72,7 @@ def _order(prediction: dict[str, Any]) -> tuple[str, int, int]:
     return prediction["event_time"], place.partition, place.offset
 
 
-def _rejected(record: Any, seen: Seen) -> None:
+def _rejected(record: Any, seen: JobOutput) -> None:
     refused = refusals.parse(record.headers)
     if refused is not None and refused.place.id not in seen.rejected_ids:
         seen.rejected_ids.add(refused.place.id)

@@ -18,7 +18,7 @@ from rich.table import Table
 from streaming import config as cfg
 from streaming.config.stores import SqliteSection
 from streaming.demo import noticed, quality
-from streaming.demo.audience import Seen
+from streaming.demo.audience import JobOutput
 from streaming.demo.traffic import Sent
 
 #: Without a terminal a line every so often is enough.
@@ -59,7 +59,7 @@ def percentiles(latencies_ms: list[float]) -> tuple[float, float, float]:
     return float(p50), float(p99), float(top)
 
 
-def live(screen: Console, sent: Sent, seen: Seen, *, seconds: int, stored: Callable[[], int], busy: Callable[[], bool]) -> None:
+def live(screen: Console, sent: Sent, seen: JobOutput, *, seconds: int, stored: Callable[[], int], busy: Callable[[], bool]) -> None:
     """Show the traffic until it ends: a table that moves on a terminal, now and then a line elsewhere."""
     began = time.monotonic()
     if not screen.is_terminal:
@@ -77,7 +77,7 @@ def live(screen: Console, sent: Sent, seen: Seen, *, seconds: int, stored: Calla
             time.sleep(0.25)
 
 
-def _line(sent: Sent, seen: Seen, stored: int, elapsed: float) -> str:
+def _line(sent: Sent, seen: JobOutput, stored: int, elapsed: float) -> str:
     p50, p99, _ = percentiles(list(seen.recent_ms))
     return (
         f"  {elapsed:4.0f} s  sent {sent.total:,}  predicted {len(seen.event_ids):,}  rejected {len(seen.rejected_ids):,}  "
@@ -85,7 +85,7 @@ def _line(sent: Sent, seen: Seen, stored: int, elapsed: float) -> str:
     )
 
 
-def _table(sent: Sent, seen: Seen, stored: int) -> Table:
+def _table(sent: Sent, seen: JobOutput, stored: int) -> Table:
     p50, p99, top = percentiles(list(seen.recent_ms))
     table = Table(show_header=True, header_style="bold", min_width=60)
     for heading in ("sent", "predicted", "rejected", "stored", "p50 ms", "p99 ms", "max ms"):
@@ -96,7 +96,14 @@ def _table(sent: Sent, seen: Seen, stored: int) -> Table:
 
 
 def summary(
-    screen: Console, config: cfg.Config, sent: Sent, seen: Seen, *, seconds: int, stored: Mapping[str, tuple[str, float, str]], clean: bool
+    screen: Console,
+    config: cfg.Config,
+    sent: Sent,
+    seen: JobOutput,
+    *,
+    seconds: int,
+    stored: Mapping[str, tuple[str, float, str]],
+    clean: bool,
 ) -> int:
     """Print the balance and what to type next; returns the exit code, 0 only when everything adds up."""
     checks = [
@@ -124,7 +131,7 @@ def summary(
     return 0 if all(well for _, well in checks) else 1
 
 
-def _learning(screen: Console, config: cfg.Config, sent: Sent, seen: Seen, *, seconds: int) -> None:
+def _learning(screen: Console, config: cfg.Config, sent: Sent, seen: JobOutput, *, seconds: int) -> None:
     """The drift, and what each model made of it."""
     found = quality.curves(sent, seen, seconds=seconds)
     drift = seconds // 2

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.demo.audience import Seen
+from streaming.demo.audience import JobOutput
 from streaming.demo.traffic import Sent
 
 _HEIGHT: Final = 9
@@ -42,7 +42,7 @@ def auc(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
     return float(below.sum() / (2.0 * len(positives) * len(negatives)))
 
 
-def curves(sent: Sent, seen: Seen, *, seconds: int) -> list[Curve]:
+def curves(sent: Sent, seen: JobOutput, *, seconds: int) -> list[Curve]:
     """One curve a model, from the answers that were really served and the labels that came later."""
     return [Curve(model, _per_second(sent.truth, served, seconds)) for model, served in sorted(seen.served.items())]
 

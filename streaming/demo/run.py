@@ -23,7 +23,7 @@ from rich.console import Console
 from streaming import config as cfg
 from streaming.config.stores import SqliteSection
 from streaming.demo import churn, display
-from streaming.demo.audience import Seen, watch
+from streaming.demo.audience import JobOutput, watch
 from streaming.demo.traffic import Sent, Topics, produce
 from streaming.embedded.broker import running_broker
 from streaming.errors import EnvironmentFailure, TransientError
@@ -132,11 +132,11 @@ def _wait_for(job: subprocess.Popen[bytes], ready: Callable[[], bool], log: Path
 
 def _traffic(
     screen: Console, config: cfg.Config, servers: str, job: subprocess.Popen[bytes], *, seconds: int, rate: int
-) -> tuple[Sent, Seen]:
+) -> tuple[Sent, JobOutput]:
     """Stream events and labels, watch what comes back, and wait until the job has answered them all."""
     assert config.labels is not None
     assert config.labels.topic is not None
-    sent, seen, stop = Sent(), Seen(), threading.Event()
+    sent, seen, stop = Sent(), JobOutput(), threading.Event()
     producer = KafkaProducer(bootstrap_servers=servers, linger_ms=0)
     topics = Topics(config.events.topic, config.labels.topic)
     answers = {role: topic for role, topic in config.topics().items() if role in {"predictions", "shadow", "rejected"}}
@@ -189,11 +189,11 @@ def _dearer(stream: Iterator[churn.Occurrence], *, after: int) -> Iterator[churn
         yield replace(occurrence, event={**occurrence.event, "monthly_charges": raised}) if occurrence.index >= after else occurrence
 
 
-def _answered(sent: Sent, seen: Seen) -> bool:
+def _answered(sent: Sent, seen: JobOutput) -> bool:
     return len(seen.event_ids) + len(seen.rejected_ids) >= sent.total
 
 
-def _agrees(config: cfg.Config, seen: Seen) -> bool:
+def _agrees(config: cfg.Config, seen: JobOutput) -> bool:
     stored = _stored(config)
     return len(stored) == len(seen.newest) and all(
         stored[key][0] == found["event_id"] for key, found in seen.newest.items() if key in stored

@@ -17,7 +17,7 @@ from streaming.learning import labels, migrate, origin, weights_file
 from streaming.learning.publish import Publisher
 from streaming.learning.teach import Learned
 from streaming.monitor import LANE as MONITOR
-from streaming.monitor.counts import Counts
+from streaming.monitor.counts import PendingCounts
 from streaming.runtime import files
 
 
@@ -39,7 +39,7 @@ def lanes_of(
 
 
 def _store_lane(ready: preflight.Ready, config: Config) -> Lane:
-    rejected = Counts()
+    rejected = PendingCounts()
 
     def begin(on_error: Callable[[BaseException], None]) -> StreamingQuery:
         target = preflight.store_of(ready)
@@ -52,7 +52,7 @@ def _store_lane(ready: preflight.Ready, config: Config) -> Lane:
 def _learn_lane(ready: preflight.Ready, config: Config, publisher: Publisher, on_learned: Callable[[Learned], None]) -> Lane:
     assert config.labels is not None
     topics = sorted({config.topic_of(learner.name) for learner in config.learners})
-    topic, limit, rejected = config.labels.topic, config.learn.max_records_per_trigger, Counts()
+    topic, limit, rejected = config.labels.topic, config.learn.max_records_per_trigger, PendingCounts()
 
     def begins(of: list[str]) -> str:
         """Where a checkpoint that is new reads its labels from: behind those that a state that was taken along has learned."""

@@ -20,7 +20,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from streaming.errors import BrokerUnavailable, LaneDied, StoreUnavailable, StreamingError, TerminalError
 from streaming.job import failures
 from streaming.monitor import status
-from streaming.monitor.counts import Counts
+from streaming.monitor.counts import PendingCounts
 from streaming.monitor.status import Status
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Lane:
     #: How long a batch of real-time mode lasts, in seconds; None: a micro-batch, over when its records are.
     trigger_s: float | None = None
     #: Rejected records by reason, where the lane's query does not count them itself.
-    rejected: Counts = field(default_factory=Counts)
+    rejected: PendingCounts = field(default_factory=PendingCounts)
 
 
 class Supervised:

@@ -22,14 +22,14 @@ from streaming.config.load import Config
 from streaming.config.values import interval
 from streaming.kafka import read, write
 from streaming.lanes.monitor_alerts import act, tell
-from streaming.lanes.monitor_rows import Inputs, payload, rows
+from streaming.lanes.monitor_rows import MonitorInputs, payload, rows
 from streaming.lanes.monitor_state import Watcher, baseline_in_force, history, keep_in_force, open_watcher
 from streaming.learning import labels
 from streaming.models import baselines
 from streaming.monitor import LANE, verdict, windows
 from streaming.monitor.alerts import Service
 from streaming.monitor.record import Record, of_window, topic_value
-from streaming.monitor.windows import Folded
+from streaming.monitor.windows import BatchOutcome
 from streaming.records.schema import event_schema
 from streaming.runtime import files
 
@@ -72,7 +72,7 @@ class Prepared:
             )  # fmt: skip
 
         truth = None if self.label_schema is None else stream("labels")
-        inputs = Inputs(stream("events"), stream("predictions", "shadow"), stream("rejected"), truth, self.schema, self.label_schema)
+        inputs = MonitorInputs(stream("events"), stream("predictions", "shadow"), stream("rejected"), truth, self.schema, self.label_schema)
         return start(inputs, watcher=self.watcher, on_error=on_error)
 
 
@@ -91,7 +91,7 @@ def prepare(config: Config, spark: SparkSession, *, source: str) -> Prepared:
 
 def watch_batch(
     batch: DataFrame, n: int, *, watcher: Watcher, at: Callable[[str], None] = lambda step: None
-) -> tuple[Folded, list[Record]] | None:
+) -> tuple[BatchOutcome, list[Record]] | None:
     """Carry micro-batch `n` into the windows; exactly once, however often it is called. None: it had been before.
 
     `at` is told the name of each step as it ends; crash tests stop the process there.
@@ -127,7 +127,7 @@ def watch_batch(
     return folded, records
 
 
-def _records(folded: Folded, revision: int, watcher: Watcher) -> list[Record]:
+def _records(folded: BatchOutcome, revision: int, watcher: Watcher) -> list[Record]:
     beside = folded.state.beside
     return [
         of_window(window, revision, watcher.watch, settings=watcher.settings, more=[*verdict.of_concept(window, beside, watcher.watch)])
@@ -163,7 +163,7 @@ def _send(spark: SparkSession, topic: str, values: Sequence[tuple[str, str]], co
     )
 
 
-def line(n: int, folded: Folded, records: Sequence[Record]) -> str:
+def line(n: int, folded: BatchOutcome, records: Sequence[Record]) -> str:
     """The log line of a batch that published something: counts and names of columns, no value of an event."""
     drifted = sorted({m.subject for record in records for m in record.measures if m.drifted and m.subject})
     newest = records[-1]
@@ -174,7 +174,7 @@ def line(n: int, folded: Folded, records: Sequence[Record]) -> str:
 
 
 def start(
-    inputs: Inputs, *, watcher: Watcher, on_error: Callable[[BaseException], None], at: Callable[[str], None] = lambda step: None
+    inputs: MonitorInputs, *, watcher: Watcher, on_error: Callable[[BaseException], None], at: Callable[[str], None] = lambda step: None
 ) -> StreamingQuery:
     """Start the lane's query. `on_error` gets the original exception of a failed batch."""
     config = watcher.config

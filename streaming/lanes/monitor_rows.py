@@ -50,7 +50,7 @@ _VERSION: Final = 64
 
 
 @dataclass(frozen=True)
-class Inputs:
+class MonitorInputs:
     """The raw Kafka records the lane reads; `labels` is None when there is no topic of them."""
 
     events: DataFrame
@@ -61,7 +61,7 @@ class Inputs:
     label_schema: StructType | None
 
 
-def rows(inputs: Inputs, config: Config, watch: Watch) -> DataFrame:
+def rows(inputs: MonitorInputs, config: Config, watch: Watch) -> DataFrame:
     """All that a batch brings, as rows of FLAT."""
     assert config.monitor is not None
     frames = [

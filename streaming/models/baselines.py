@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from streaming.config.load import Config
 from streaming.errors import ConfigError
 from streaming.models import manifest
-from streaming.monitor.baseline import MOST_ROWS, Answers, Baseline, of_table
+from streaming.monitor.baseline import MOST_ROWS, AnsweredRows, Baseline, of_table
 from streaming.monitor.quality import Task
 from streaming.runtime import files
 from streaming.runtime.files import Folder
@@ -51,14 +51,14 @@ def _arrow(frame: DataFrame) -> pa.Table:
     return frame.limit(MOST_ROWS).toArrow()
 
 
-def _answers(table: pa.Table, model: str, task: Task | None) -> Answers:
+def _answers(table: pa.Table, model: str, task: Task | None) -> AnsweredRows:
     prediction, score, label = (
         np.asarray(pc.fill_null(table.column(name), float("nan")).to_numpy(), dtype=np.float64)
         for name in ("_prediction", "_score", "_label")
     )
     classes = pc.max(table.column("_classes")).as_py() or 0
     decided: Task = task or ("probability" if classes == 2 else "class" if classes > 2 else "number")
-    return Answers(model, decided, prediction, score if decided == "probability" else prediction, label)
+    return AnsweredRows(model, decided, prediction, score if decided == "probability" else prediction, label)
 
 
 def load(config: Config, state: Folder, spark: SparkSession) -> Baseline:

@@ -91,7 +91,7 @@ class Baseline:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class AnsweredRows:
     """What a model answered to some rows, in their order: all arrays of one length. `label`: NaN where it is not known."""
 
     model: str
@@ -109,7 +109,7 @@ class Answers:
 
 def of_table(
     table: pa.Table, *, columns: Sequence[str], slices: Sequence[str] = (), source: str, scored: pa.Table | None = None,
-    answers: Answers | None = None,
+    answers: AnsweredRows | None = None,
 ) -> Baseline:  # fmt: skip
     """The baseline of `table`. `answers` belong to the rows of `scored` (None: of `table`): best rows the model has not learned from.
 
@@ -135,14 +135,14 @@ def of_table(
     return Baseline(source, table.num_rows, layout, total, answers.task, cells, _effects(rows, layout, answers), worth)
 
 
-def score_column(answers: Answers) -> Column:
+def score_column(answers: AnsweredRows) -> Column:
     """The cells of what a model answers."""
     if answers.task == "probability":
         return probability(answers.model)
     return column(answers.model, answers.watched)
 
 
-def of_answers(rows: pa.Table, layout: Layout, answers: Answers) -> Statistics:
+def of_answers(rows: pa.Table, layout: Layout, answers: AnsweredRows) -> Statistics:
     """The quality of the answers whose label is known, for all rows and by slice."""
     known = np.isfinite(answers.label) & np.isfinite(answers.score)
     found: dict[tuple[str, str], Vector] = {}
@@ -154,7 +154,7 @@ def of_answers(rows: pa.Table, layout: Layout, answers: Answers) -> Statistics:
     return Statistics(found)
 
 
-def _effects(rows: pa.Table, layout: Layout, answers: Answers) -> dict[str, Vector]:
+def _effects(rows: pa.Table, layout: Layout, answers: AnsweredRows) -> dict[str, Vector]:
     """The mean score in each cell of each column; the mean of all in a cell without rows."""
     usable = np.where(np.isfinite(answers.score), answers.score, 0.0)
     mean = float(usable.mean()) if len(usable) else 0.0

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 
-class Counts:
+class PendingCounts:
     """How often what happened since somebody last asked: nothing is counted twice, nothing is forgotten."""
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ COUNTS: Final = "counts"
 ALERTS: Final = "alerts"
 
 
-class Folder(Protocol):
+class HistoryFolder(Protocol):
     """What is needed of a folder, see streaming.runtime.files."""
 
     def names(self) -> list[str]:
@@ -48,9 +48,9 @@ class Folder(Protocol):
 class History:
     """The published windows of one job: two folders; `told` has the alerts."""
 
-    figures: Folder
-    counts: Folder
-    told: Folder | None = None
+    figures: HistoryFolder
+    counts: HistoryFolder
+    told: HistoryFolder | None = None
 
     def add(self, start: int, batch: int, figures: pa.Table, statistics: Statistics) -> None:
         """Write a revision. The sums first: a window that is in the table can always be added to."""
@@ -110,7 +110,7 @@ def starts_in(table: pa.Table) -> list[int]:
     return sorted(pc.unique(table.column("window_start").cast(pa.int64())).to_pylist())
 
 
-def _entries(folder: Folder) -> list[tuple[int, int]]:
+def _entries(folder: HistoryFolder) -> list[tuple[int, int]]:
     """(start, batch) of each file."""
     parts = (name.removesuffix(".parquet").rsplit("-", 1) for name in folder.names() if name.endswith(".parquet"))
     return [(int(start), int(batch)) for start, batch in parts]

@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Seen:
+class PastWindow:
     """One window, from the rows of the history table."""
 
     start: int
@@ -62,17 +62,17 @@ def excess(row: Row) -> float:
     return float(row["value"]) / float(row["threshold"]) if row["threshold"] else 0.0
 
 
-def windows(table: pa.Table) -> list[Seen]:
+def windows(table: pa.Table) -> list[PastWindow]:
     """The windows of a history table, oldest first."""
     plain = table.set_column(0, "window_start", table.column("window_start").cast(pa.int64()))
     plain = plain.set_column(1, "window_end", plain.column("window_end").cast(pa.int64()))
     found: dict[int, list[Row]] = {}
     for row in plain.to_pylist():
         found.setdefault(row["window_start"], []).append(row)
-    return [Seen(start, rows[0]["window_end"], tuple(rows)) for start, rows in sorted(found.items())]
+    return [PastWindow(start, rows[0]["window_end"], tuple(rows)) for start, rows in sorted(found.items())]
 
 
-def worst(found: Sequence[Seen]) -> Seen | None:
+def worst(found: Sequence[PastWindow]) -> PastWindow | None:
     """The window with the most that drifted, of these the one with the greatest excess; None when nothing ever drifted."""
     drifted = [seen for seen in found if seen.drifted]
     return max(drifted, key=lambda seen: (excess(seen.drifted[0]), seen.start), default=None)

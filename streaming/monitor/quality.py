@@ -33,7 +33,7 @@ _Z: Final = 1.959964
 
 
 @dataclass(frozen=True)
-class Measure:
+class Estimate:
     """A figure with its 95 % confidence interval."""
 
     name: str
@@ -66,7 +66,7 @@ def of_pairs(prediction: Floats, score: Floats, label: Floats, *, task: Task) ->
     return np.concatenate([np.asarray(head, dtype=np.float64), *sides])
 
 
-def measures(vector: Floats, *, task: Task) -> list[Measure]:
+def measures(vector: Floats, *, task: Task) -> list[Estimate]:
     """What a quality vector says, with confidence intervals; empty without answers.
 
     Accuracy: Wilson's interval. Area under the ROC curve: from the hundred cells (ties inside a cell count half), Hanley
@@ -77,10 +77,10 @@ def measures(vector: Floats, *, task: Task) -> list[Measure]:
         return []
     loss = _mean("log_loss" if task == "probability" else "rmse" if task == "number" else "error", vector)
     if task == "number":
-        return [_root(loss), Measure("mae", vector[ABSOLUTE] / n, math.nan, math.nan)]
+        return [_root(loss), Estimate("mae", vector[ABSOLUTE] / n, math.nan, math.nan)]
     found = [wilson("accuracy", vector[HITS], n)]
     if task == "probability":
-        found += [*_area(*_sides(vector)), loss, Measure("calibration_error", calibration_error(vector), math.nan, math.nan)]
+        found += [*_area(*_sides(vector)), loss, Estimate("calibration_error", calibration_error(vector), math.nan, math.nan)]
     return found
 
 
@@ -94,20 +94,20 @@ def _sides(vector: Floats) -> tuple[Floats, Floats]:
     return vector[_HEAD : _HEAD + PROBABILITY_BINS], vector[_HEAD + PROBABILITY_BINS :]
 
 
-def wilson(name: str, hits: float, n: float) -> Measure:
+def wilson(name: str, hits: float, n: float) -> Estimate:
     """A share with Wilson's interval."""
     p, z2 = hits / n, _Z * _Z
     middle, half = (p + z2 / (2 * n)) / (1 + z2 / n), _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return Measure(name, p, middle - half, middle + half)
+    return Estimate(name, p, middle - half, middle + half)
 
 
-def _mean(name: str, vector: Floats) -> Measure:
+def _mean(name: str, vector: Floats) -> Estimate:
     mean, half = vector[LOSS] / vector[N], _Z * standard_error(vector)
-    return Measure(name, mean, mean - half, mean + half)
+    return Estimate(name, mean, mean - half, mean + half)
 
 
-def _root(mean: Measure) -> Measure:
-    return Measure(mean.name, *(math.sqrt(max(0.0, x)) for x in (mean.value, mean.low, mean.high)))
+def _root(mean: Estimate) -> Estimate:
+    return Estimate(mean.name, *(math.sqrt(max(0.0, x)) for x in (mean.value, mean.low, mean.high)))
 
 
 def standard_error(vector: Floats) -> float:
@@ -123,14 +123,14 @@ def area(positive: Floats, negative: Floats) -> float:
     return float((positive * (below + negative / 2)).sum() / pairs) if pairs else math.nan
 
 
-def _area(positive: Floats, negative: Floats) -> list[Measure]:
+def _area(positive: Floats, negative: Floats) -> list[Estimate]:
     a, p, n = area(positive, negative), positive.sum(), negative.sum()
     if math.isnan(a):
         return []
     q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
     variance = (a * (1 - a) + (p - 1) * (q1 - a * a) + (n - 1) * (q2 - a * a)) / (p * n)
     half = _Z * math.sqrt(max(0.0, variance))
-    return [Measure("area_under_roc", a, max(0.0, a - half), min(1.0, a + half))]
+    return [Estimate("area_under_roc", a, max(0.0, a - half), min(1.0, a + half))]
 
 
 def reliability(vector: Floats, *, bins: int = 10) -> list[tuple[float, float, float]]:
@@ -158,7 +158,7 @@ def calibrated(vector: Floats) -> Floats:
     return np.asarray(np.clip(found.x, 0.0, 1.0))
 
 
-def expected(scores: Floats, worth: Floats) -> list[Measure]:
+def expected(scores: Floats, worth: Floats) -> list[Estimate]:
     """Accuracy and area under the ROC curve to be expected of answers whose labels have not come (CBPE).
 
     `scores`: answers by the hundred cells; `worth`: :func:`calibrated` of the baseline. Right as far as the meaning of
@@ -170,7 +170,7 @@ def expected(scores: Floats, worth: Floats) -> list[Measure]:
     says_one = np.arange(PROBABILITY_BINS) >= PROBABILITY_BINS // 2
     right = np.where(says_one, worth, 1.0 - worth)
     accuracy, half = float((scores * right).sum() / n), _Z * math.sqrt(float((scores * right * (1 - right)).sum())) / n
-    found = [Measure("accuracy", accuracy, accuracy - half, accuracy + half)]
+    found = [Estimate("accuracy", accuracy, accuracy - half, accuracy + half)]
     return found + _area(scores * worth, scores * (1.0 - worth))
 
 

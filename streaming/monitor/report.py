@@ -16,7 +16,7 @@ import numpy as np
 from streaming.monitor.baseline import Baseline
 from streaming.monitor.bins import NULL, Column
 from streaming.monitor.charts import NOW, THEN, Line, bars, lines
-from streaming.monitor.overview import Row, Seen, excess, of_what, worst
+from streaming.monitor.overview import PastWindow, Row, excess, of_what, worst
 from streaming.monitor.record import iso
 from streaming.monitor.statistics import ALL, FEATURES, Statistics, Vector
 
@@ -43,7 +43,7 @@ class Source:
 
     service: str
     model: str
-    windows: Sequence[Seen]
+    windows: Sequence[PastWindow]
     alerts: Sequence[Mapping[str, Any]]
     #: None: the baseline is gone; then the page has no distributions.
     baseline: Baseline | None
@@ -51,7 +51,7 @@ class Source:
     sums: Mapping[int, Statistics]
 
 
-def shown(windows: Sequence[Seen]) -> Seen:
+def shown(windows: Sequence[PastWindow]) -> PastWindow:
     """The window that the page is about: the newest that was judged, unless only an older one drifted."""
     judged = [seen for seen in windows if seen.judged]
     newest = judged[-1] if judged else windows[-1]
@@ -98,7 +98,7 @@ def _baseline_words(baseline: Baseline | None) -> str:
     return "" if baseline is None else f" · baseline: {baseline.rows:,} rows of {escape(baseline.source)}"
 
 
-def _verdict(windows: Sequence[Seen], seen: Seen) -> str:
+def _verdict(windows: Sequence[PastWindow], seen: PastWindow) -> str:
     bad = [w for w in windows if w.drifted]
     if not bad:
         return '<p class="verdict">Nothing drifted in any window.</p>'
@@ -123,7 +123,7 @@ def _alerts(alerts: Sequence[Mapping[str, Any]]) -> str:
     return f"<h2>Alerts</h2><table><tr><th>at<th>state<th>severity<th>what<th>since<th>version</tr>{rows}</table>"
 
 
-def _quality(windows: Sequence[Seen]) -> str:
+def _quality(windows: Sequence[PastWindow]) -> str:
     labels = [_when(w.start)[5:] for w in windows]
     found = []
     for statistic, words in (("accuracy", "Accuracy"), ("area_under_roc", "Area under the ROC curve"), ("rmse", "Root mean squared error")):
@@ -140,13 +140,13 @@ def _quality(windows: Sequence[Seen]) -> str:
     return "".join(found) or "<p>No labels have come, and the baseline had none to estimate from.</p>"
 
 
-def _line(windows: Sequence[Seen], kind: str, statistic: str, subject: str, name: str, *, dashed: bool = False) -> Line:
+def _line(windows: Sequence[PastWindow], kind: str, statistic: str, subject: str, name: str, *, dashed: bool = False) -> Line:
     rows = [w.figure(kind, statistic, subject=subject) for w in windows]
     column = {end: [None if row is None else row[end] for row in rows] for end in ("value", "low", "high")}
     return Line(name, column["value"], column["low"], column["high"], dashed)
 
 
-def _drift(windows: Sequence[Seen]) -> str:
+def _drift(windows: Sequence[PastWindow]) -> str:
     labels = [_when(w.start)[5:] for w in windows]
     tops: dict[tuple[str, str], float] = {}
     for w in windows:
@@ -162,7 +162,7 @@ def _drift(windows: Sequence[Seen]) -> str:
     )
 
 
-def _small(windows: Sequence[Seen], labels: Sequence[str], kind: str, subject: str) -> str:
+def _small(windows: Sequence[PastWindow], labels: Sequence[str], kind: str, subject: str) -> str:
     rows = [w.figure(kind, "psi", subject=subject) or w.figure(kind, "nulls", subject=subject) for w in windows]
     marked = [any(r["drifted"] for r in w.rows if (r["kind"], r["subject"]) == (kind, subject)) for w in windows]
     limit = next((row["threshold"] for row in rows if row is not None), None)
@@ -173,7 +173,7 @@ def _small(windows: Sequence[Seen], labels: Sequence[str], kind: str, subject: s
     )
 
 
-def _distributions(source: Source, seen: Seen) -> str:
+def _distributions(source: Source, seen: PastWindow) -> str:
     base, now = source.baseline, source.sums.get(seen.start)
     if base is None or now is None:
         return "<p>The baseline or the window's sums are gone.</p>"
@@ -189,7 +189,7 @@ def _distributions(source: Source, seen: Seen) -> str:
     return f'{legend}<div class="grid">{"".join(figures)}</div>'
 
 
-def _drifts(seen: Seen, name: str) -> bool:
+def _drifts(seen: PastWindow, name: str) -> bool:
     return any(row["drifted"] for row in seen.rows if row["kind"] == "feature" and row["subject"] == name)
 
 
@@ -225,7 +225,7 @@ def _joined(column: Column) -> tuple[list[str], list[list[int]]]:
     return [f"≤ {edges[int(part[-1])]:.3g}" for part in parts], [part.tolist() for part in parts]
 
 
-def _drifted(seen: Seen) -> str:
+def _drifted(seen: PastWindow) -> str:
     if not seen.drifted:
         return ""
     return f"<h3>What drifted</h3><table><tr><th>what<th>statistic<th class=n>value<th class=n>threshold<th class=n>chance<th class=n>rows</tr>{''.join(_rows(seen.drifted[:40]))}</table>"

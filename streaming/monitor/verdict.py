@@ -19,7 +19,7 @@ from streaming.monitor.alerts import Alert, Memory, Service
 from streaming.monitor.ledger import Taken
 from streaming.monitor.record import Measure, Record
 from streaming.monitor.statistics import ALL, QUALITY
-from streaming.monitor.windows import Folded, Published, Watch
+from streaming.monitor.windows import BatchOutcome, Published, Watch
 
 #: Drifts of the concept are remembered for so many: a window that is published again still shows its own.
 _EVENTS: Final = 200
@@ -37,7 +37,7 @@ class Fired:
     at: int
 
 
-def concepts(folded: Folded, watch: Watch) -> Folded:
+def concepts(folded: BatchOutcome, watch: Watch) -> BatchOutcome:
     """The outcome of a batch, the losses of its pairs carried into each model's detectors. Without `river` nothing is detected."""
     beside = dict(folded.state.beside)
     if find_spec("river") is None:

@@ -130,7 +130,7 @@ class Published:
 
 
 @dataclass(frozen=True, eq=False)
-class Folded:
+class BatchOutcome:
     """The outcome of a batch."""
 
     state: State
@@ -138,7 +138,7 @@ class Folded:
     taken: waiting_rooms.Taken
 
 
-def fold(state: State, payload: Payload, watch: Watch, *, recall: Callable[[int], Statistics | None]) -> Folded:
+def fold(state: State, payload: Payload, watch: Watch, *, recall: Callable[[int], Statistics | None]) -> BatchOutcome:
     """Carry a batch into the state. `recall`: the published sums of a window that the state no longer has; None: none were."""
     newest = max(state.newest, payload.newest)
     slice_wait = 2 * watch.window + 60_000
@@ -159,7 +159,7 @@ def fold(state: State, payload: Payload, watch: Watch, *, recall: Callable[[int]
     after = replace(
         state, windows=kept, ledger=taken.ledger, newest=newest, forgotten_to=forgotten_to, waiting_since=waiting_since
     )  # fmt: skip
-    return Folded(after, published, taken)
+    return BatchOutcome(after, published, taken)
 
 
 def _added(payload: Payload, taken: waiting_rooms.Taken, watch: Watch) -> dict[int, Statistics]:

@@ -49,7 +49,7 @@ class LabelBaseline:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Divergence:
     """`ok` or `diverged`, and why, with the numbers."""
 
     status: Literal["ok", "diverged"]
@@ -66,26 +66,26 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Watch:
+class DivergenceWatch:
     """The last batches with at least `window` rows. Diverged: the learner's loss exceeds `factor` times the baseline's."""
 
     window: int = 1000
     factor: float = 1.5
     batches: tuple[Batch, ...] = ()
 
-    def update(self, batch: Batch) -> Watch:
+    def update(self, batch: Batch) -> DivergenceWatch:
         """A new watch with one more batch; see :func:`streaming.online.metrics.newest`."""
         return replace(self, batches=newest(self.batches, batch, self.window))
 
-    def verdict(self, weights: Weights | None = None) -> Verdict:
+    def verdict(self, weights: Weights | None = None) -> Divergence:
         """Diverged when a weight or a loss is not finite, or when the window is full and its loss too high."""
         if weights is not None and not weights.finite:
-            return Verdict("diverged", "a weight is not finite")
+            return Divergence("diverged", "a weight is not finite")
         n = sum(b.n for b in self.batches)
         mine, base = sum(b.loss for b in self.batches), sum(b.baseline for b in self.batches)
         if not np.isfinite(mine):
-            return Verdict("diverged", "the loss is not finite")
+            return Divergence("diverged", "the loss is not finite")
         compared = f"loss {mine / max(n, 1):.6g} a row, baseline {base / max(n, 1):.6g}, over the last {n} labels"
         if n >= max(ENOUGH, min(self.window, 10 * ENOUGH)) and mine > self.factor * base:
-            return Verdict("diverged", f"{compared}: more than {self.factor:g} times the baseline")
-        return Verdict("ok", compared)
+            return Divergence("diverged", f"{compared}: more than {self.factor:g} times the baseline")
+        return Divergence("ok", compared)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from streaming.online import metrics
 from streaming.online.base import Array, Labels, from_arrays, to_arrays
-from streaming.online.divergence import Batch, LabelBaseline, Verdict, Watch
-from streaming.online.metrics import Counted, Tally, Window
+from streaming.online.divergence import Batch, Divergence, DivergenceWatch, LabelBaseline
+from streaming.online.metrics import Counted, Tally, TallyWindow
 from streaming.online.weights import Weights
 
 B = TypeVar("B", bound=Counted)
@@ -24,14 +24,14 @@ PIECES: Final = 20
 class LookBack:
     """Three memories of one learner: `window` (metrics), `baseline` (the dullest predictor) and `watch` (their comparison)."""
 
-    window: Window
+    window: TallyWindow
     baseline: LabelBaseline
-    watch: Watch
+    watch: DivergenceWatch
 
     @classmethod
     def start(cls, rows: int, classes: int) -> LookBack:
         """Nothing seen yet; `rows` is how far back it looks."""
-        return cls(Window(rows), LabelBaseline.start(classes), Watch(window=rows))
+        return cls(TallyWindow(rows), LabelBaseline.start(classes), DivergenceWatch(window=rows))
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], rows: int, classes: int) -> LookBack:
@@ -58,14 +58,14 @@ class LookBack:
 
     def judged_anew(self) -> LookBack:
         """Without the losses so far: after a command they do not count against what the learner does next."""
-        return replace(self, watch=Watch(window=self.watch.window))
+        return replace(self, watch=DivergenceWatch(window=self.watch.window))
 
     def report(self, labels: Labels) -> dict[str, float]:
         """The metrics over the window."""
         return metrics.report(labels, self.window.total())
 
-    def verdict(self, weights: Weights | None) -> Verdict:
-        """Whether the learner has diverged; see :meth:`streaming.online.divergence.Watch.verdict`."""
+    def verdict(self, weights: Weights | None) -> Divergence:
+        """Whether the learner has diverged; see :meth:`streaming.online.divergence.DivergenceWatch.verdict`."""
         return self.watch.verdict(weights)
 
     @property

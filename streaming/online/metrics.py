@@ -130,15 +130,15 @@ def newest(batches: tuple[B, ...], batch: B, rows: int) -> tuple[B, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class TallyWindow:
     """The newest batches that together hold at least `rows` predictions (or all, while there are fewer)."""
 
     rows: int
     batches: tuple[Tally, ...] = ()
 
-    def push(self, batch: Tally) -> Window:
+    def push(self, batch: Tally) -> TallyWindow:
         """A new window with `batch` added; see :func:`newest`."""
-        return Window(self.rows, newest(self.batches, batch, self.rows))
+        return TallyWindow(self.rows, newest(self.batches, batch, self.rows))
 
     def total(self) -> Tally:
         """The sums over the window."""

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from streaming.api.app import create_app
-from streaming.api.health import Watcher
+from streaming.api.health import HealthSource
 from streaming.api.served import Models, Served
 from streaming.config.sections import Api
 from streaming.monitor.history import COUNTS, HISTORY, History
@@ -94,7 +94,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def service(state: Path) -> Iterator[httpx.Client]:
     served = Served.of(LinearChurn(), name="churn", version="7", example=ROW)
-    watcher = Watcher("http://job", str(state), job)
+    watcher = HealthSource("http://job", str(state), job)
     with serving(create_app(Models.fixed(served), None, Api(), health=watcher.report)) as client:
         yield client
 
@@ -129,13 +129,17 @@ def silent(url: str) -> bytes:
 @pytest.mark.parametrize(
     ("watcher", "job_words", "window_words"),
     [
-        pytest.param(Watcher("http://job", "/nowhere", silent), "does not answer", "no window yet", id="job down, nothing written"),
-        pytest.param(Watcher(None, None, job), "no port", "not on this machine", id="job without a port, state elsewhere"),
-        pytest.param(Watcher("http://job", None, lambda url: b"<html>"), "does not answer", "not on this machine", id="a stranger's page"),
-        pytest.param(Watcher("http://job", None, lambda url: b"[]"), "does not answer", "not on this machine", id="JSON of a stranger"),
+        pytest.param(HealthSource("http://job", "/nowhere", silent), "does not answer", "no window yet", id="job down, nothing written"),
+        pytest.param(HealthSource(None, None, job), "no port", "not on this machine", id="job without a port, state elsewhere"),
+        pytest.param(
+            HealthSource("http://job", None, lambda url: b"<html>"), "does not answer", "not on this machine", id="a stranger's page"
+        ),
+        pytest.param(
+            HealthSource("http://job", None, lambda url: b"[]"), "does not answer", "not on this machine", id="JSON of a stranger"
+        ),
     ],
 )
-def test_what_cannot_be_had_is_said(watcher: Watcher, job_words: str, window_words: str) -> None:
+def test_what_cannot_be_had_is_said(watcher: HealthSource, job_words: str, window_words: str) -> None:
     told = watcher.report()
     assert told["job"]["answers"] is False
     assert job_words in told["job"]["words"]
@@ -147,13 +151,13 @@ def test_a_broken_history_is_said(tmp_path: Path) -> None:
     folder = tmp_path / "monitor" / HISTORY
     folder.mkdir(parents=True)
     (folder / "0000000000001-0000000001.parquet").write_bytes(b"not Parquet")
-    assert "cannot be read" in Watcher(None, str(tmp_path), job).report()["windows"]["words"]
+    assert "cannot be read" in HealthSource(None, str(tmp_path), job).report()["windows"]["words"]
 
 
 def test_health_needs_the_token(state: Path) -> None:
     served = Served.of(LinearChurn(), name="churn", version="7", example=ROW)
     settings = Api.model_validate({"token": "a-token-of-some-length"})
-    with serving(create_app(Models.fixed(served), None, settings, health=Watcher("http://job", str(state), job).report)) as client:
+    with serving(create_app(Models.fixed(served), None, settings, health=HealthSource("http://job", str(state), job).report)) as client:
         assert client.get("/v1/health").status_code == 401
         assert client.get("/health").status_code == 200  # the page itself tells nothing
         assert client.get("/v1/health", headers={"authorization": "Bearer a-token-of-some-length"}).status_code == 200

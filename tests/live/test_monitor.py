@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from streaming.lanes import monitor
 from streaming.monitor import windows
-from streaming.monitor.baseline import Answers, Baseline, of_table
+from streaming.monitor.baseline import AnsweredRows, Baseline, of_table
 from streaming.monitor.statistics import ALL, FEATURES, SCORE, Statistics, of_rows
 from streaming.runtime.files import LocalFolder
 from tests.support import events, job
@@ -36,7 +36,7 @@ def baseline(n: int = 2000) -> Baseline:
         table,
         columns=["plan", "minutes", "calls"],
         source="test",
-        answers=Answers("churn", "probability", score * 0, score, score * np.nan),
+        answers=AnsweredRows("churn", "probability", score * 0, score, score * np.nan),
     )
 
 

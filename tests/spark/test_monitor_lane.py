@@ -18,10 +18,10 @@ from pyspark.sql import functions as F
 from streaming import config as cfg
 from streaming.errors import StateError
 from streaming.lanes import monitor
-from streaming.lanes.monitor_rows import Inputs, rows
+from streaming.lanes.monitor_rows import MonitorInputs, rows
 from streaming.learning import labels
 from streaming.monitor import overview, quality, windows
-from streaming.monitor.baseline import Answers, Baseline, of_table
+from streaming.monitor.baseline import AnsweredRows, Baseline, of_table
 from streaming.monitor.record import rejections
 from streaming.monitor.statistics import ALL, FEATURES, QUALITY, SCORE, Statistics
 from streaming.monitor.windows import rows_of
@@ -64,7 +64,7 @@ def base() -> Baseline:
     rng = np.random.default_rng(1)
     table = pa.table({"plan": [plan(i) for i in range(2000)], "minutes": rng.normal(50, 9, 2000), "calls": rng.integers(0, 7, 2000)})
     score = rng.random(2000)
-    answers = Answers("churn", "probability", (score > 0.5).astype(float), score, (rng.random(2000) < score).astype(float))
+    answers = AnsweredRows("churn", "probability", (score > 0.5).astype(float), score, (rng.random(2000) < score).astype(float))
     return of_table(table, columns=["plan", "minutes", "calls"], slices=["plan"], source="test", answers=answers)
 
 
@@ -147,7 +147,7 @@ class Run:
         schema = event_schema(self.spark, self.config.events)
         assert self.config.labels is not None
         label_schema = event_schema(self.spark, labels.label_events(self.config.labels))
-        inputs = Inputs(frames["events"], frames["predictions"], frames["rejected"], frames["labels"], schema, label_schema)
+        inputs = MonitorInputs(frames["events"], frames["predictions"], frames["rejected"], frames["labels"], schema, label_schema)
         # In a batch the time is that of now; the records are older, so no bound is felt.
         done = monitor.watch_batch(rows(inputs, self.config, self.watcher.watch), n, watcher=self.watcher, at=step)
         return [] if done is None else done[1]

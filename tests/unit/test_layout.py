@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MOST_ENTRIES = 28
 MOST_LINES = 350
+#: A file that leaves the house alone, without the rest: what its classes are called is a promise to others.
+LEAVES_ALONE = "streaming/scorers/standalone.py"
 
 #: What people read; decisions and the changelog tell of their own time and are left alone.
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "conf" / "production.yaml", *(ROOT / "docs").glob("*.md")])
@@ -45,6 +47,31 @@ def test_the_floor_plan_has_every_room() -> None:
     top = [path for path in (ROOT / "streaming").iterdir() if not path.name.startswith("__")]
     missing = [name_of(path) for path in top if f"`{name_of(path)}`" not in plan]
     assert not missing, f"docs/architecture.md: no line for {missing}"
+
+
+def twins(sources: dict[str, str]) -> dict[str, list[str]]:
+    """Public classes of one name in several files. A private one (`_Job`) means what it means inside its own file."""
+    homes: dict[str, list[str]] = {}
+    for name, text in sources.items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(name)
+    return {name: files for name, files in homes.items() if len(files) > 1}
+
+
+def test_a_class_name_means_one_thing() -> None:
+    sources = {name_of(path): path.read_text() for path in (ROOT / "streaming").rglob("*.py")}
+    sources.pop(LEAVES_ALONE)
+    assert not (pairs := twins(sources)), f"say in the name which is which: {pairs}"
+
+
+def test_twins_are_found() -> None:
+    sources = {
+        "a.py": "class Window: ...\nclass _Job: ...",
+        "b.py": "def f():\n    class Window: ...\n",
+        "c.py": "class _Job: ...\nclass Job: ...",
+    }
+    assert twins(sources) == {"Window": ["a.py", "b.py"]}
 
 
 def defined(path: Path) -> set[str]:

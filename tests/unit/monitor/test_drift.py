@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.spatial import distance
 
 from streaming.monitor import drift
-from streaming.monitor.baseline import Answers, Baseline, of_answers, of_table
+from streaming.monitor.baseline import AnsweredRows, Baseline, of_answers, of_table
 from streaming.monitor.statistics import Statistics, of_rows, of_scores
 
 COLUMNS = ["a", "b", "c", "d", "region"]
@@ -32,10 +32,10 @@ def rows(n: int, seed: int) -> pa.Table:
     )
 
 
-def answered(table: pa.Table, seed: int) -> Answers:
+def answered(table: pa.Table, seed: int) -> AnsweredRows:
     rng = np.random.default_rng(seed)
     p = 1 / (1 + np.exp(-3 * table["a"].to_numpy()))
-    return Answers("m", "probability", (p > 0.5).astype(float), p, (rng.random(len(p)) < p).astype(float))
+    return AnsweredRows("m", "probability", (p > 0.5).astype(float), p, (rng.random(len(p)) < p).astype(float))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def base() -> Baseline:
     return of_table(table, columns=COLUMNS, slices=["region"], source="test", answers=answered(table, 2))
 
 
-def window(base: Baseline, table: pa.Table, said: Answers) -> Statistics:
+def window(base: Baseline, table: pa.Table, said: AnsweredRows) -> Statistics:
     assert base.score is not None
     return (
         of_rows(table, base.layout)
@@ -53,7 +53,7 @@ def window(base: Baseline, table: pa.Table, said: Answers) -> Statistics:
     )
 
 
-def drifted(base: Baseline, table: pa.Table, said: Answers | None = None) -> list[drift.Finding]:
+def drifted(base: Baseline, table: pa.Table, said: AnsweredRows | None = None) -> list[drift.Finding]:
     return [f for f in drift.judge(window(base, table, said or answered(table, 4)), base) if f.drifted]
 
 
@@ -114,7 +114,7 @@ def test_labels_flipped_in_one_slice_are_found_there(base: Baseline) -> None:
     t = rows(2_000, 10)
     said = answered(t, 11)
     west = np.asarray(t["region"].to_pylist()) == "west"
-    flipped = Answers("m", "probability", said.prediction, said.score, np.where(west, 1 - said.label, said.label))
+    flipped = AnsweredRows("m", "probability", said.prediction, said.score, np.where(west, 1 - said.label, said.label))
     found = [f for f in drifted(base, t, flipped) if f.slice]
     assert {base.slice_value(f.slice) for f in found} == {"region = west"}
     assert {f.about for f in found} == {"quality"}

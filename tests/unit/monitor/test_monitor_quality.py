@@ -21,7 +21,7 @@ def draw(n: int, shift: float = 0.0, seed: int = 0, bend: float = 1.0) -> tuple[
     return score, (score > 0.5).astype(float), label
 
 
-def measure(score: np.ndarray, prediction: np.ndarray, label: np.ndarray) -> dict[str, quality.Measure]:
+def measure(score: np.ndarray, prediction: np.ndarray, label: np.ndarray) -> dict[str, quality.Estimate]:
     vector = quality.of_pairs(prediction, score, label, task="probability")
     return {m.name: m for m in quality.measures(vector, task="probability")}
 

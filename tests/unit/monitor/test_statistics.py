@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streaming.errors import ConfigError
 from streaming.monitor import quality
-from streaming.monitor.baseline import Answers, Baseline, of_answers, of_table
+from streaming.monitor.baseline import AnsweredRows, Baseline, of_answers, of_table
 from streaming.monitor.bins import ABOVE, BELOW, BINS, NULL, Column, column
 from streaming.monitor.statistics import FEATURES, Layout, Statistics, merged, of_rows, of_scores, split
 
@@ -129,12 +129,12 @@ def test_a_slice_must_be_a_text_column() -> None:
         of_table(KNOWN, columns=["n"], slices=["n"], source="test")
 
 
-def answers(n: int, seed: int = 1) -> tuple[pa.Table, Answers]:
+def answers(n: int, seed: int = 1) -> tuple[pa.Table, AnsweredRows]:
     rng = np.random.default_rng(seed)
     x, s = rng.normal(size=n), rng.choice(["x", "y"], n)
     p = 1 / (1 + np.exp(-x))
     y = (rng.random(n) < p).astype(float)
-    return pa.table({"n": x, "s": s}), Answers("m", "probability", (p > 0.5).astype(float), p, y)
+    return pa.table({"n": x, "s": s}), AnsweredRows("m", "probability", (p > 0.5).astype(float), p, y)
 
 
 def test_a_baseline_survives_its_json_whole() -> None:
@@ -159,7 +159,7 @@ def test_scores_and_quality_add_up_too() -> None:
     assert made.score is not None
     halves = []
     for part in (slice(0, 150), slice(150, None)):
-        piece = Answers("m", "probability", said.prediction[part], said.score[part], said.label[part])
+        piece = AnsweredRows("m", "probability", said.prediction[part], said.score[part], said.label[part])
         some = rows.slice(0, 150) if part.start == 0 else rows.slice(150)
         halves.append(of_scores(piece.watched, made.score, made.layout.memberships(some)) + of_answers(some, made.layout, piece))
     both, whole = merged(halves), made.statistics

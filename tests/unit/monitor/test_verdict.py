@@ -18,18 +18,18 @@ from streaming.lanes.monitor_state import States
 from streaming.learning.commands import Command, Commands
 from streaming.monitor import ledger, record, verdict, windows
 from streaming.monitor.alerts import Alert, Service
-from streaming.monitor.baseline import Answers, of_table
+from streaming.monitor.baseline import AnsweredRows, of_table
 from streaming.monitor.history import History
 from streaming.monitor.record import Record, Settings, of_window
 from streaming.monitor.statistics import Statistics, of_rows, of_scores
-from streaming.monitor.windows import Folded, Payload, State, Watch, Watched, fold
+from streaming.monitor.windows import BatchOutcome, Payload, State, Watch, Watched, fold
 from streaming.runtime.files import LocalFolder
 
 N = 3000
 RNG = np.random.default_rng(4)
 P = RNG.beta(2, 2, N)
 TABLE = pa.table({"x": RNG.normal(size=N), "plan": RNG.choice(["gold#1", "sil'ver", "Ada Lovelace"], N)})
-SAID = Answers("m", "probability", (P > 0.5).astype(float), P, (RNG.random(N) < P).astype(float))
+SAID = AnsweredRows("m", "probability", (P > 0.5).astype(float), P, (RNG.random(N) < P).astype(float))
 BASE = of_table(TABLE, columns=["x", "plan"], slices=["plan"], source="test", answers=SAID)
 assert BASE.score is not None
 WATCH = Watch(BASE, (Watched("m", "probability", BASE.score),), window=1000, least_rows=100)
@@ -54,7 +54,7 @@ def payload(n: int, start: int, *, seed: int, flipped: bool = False, shift: floa
     return Payload({start: of_rows(table, BASE.layout) + refused + versions}, events, answers, labels, int(start + 1150))
 
 
-def run(*payloads: Payload) -> tuple[list[Record], list[Folded]]:
+def run(*payloads: Payload) -> tuple[list[Record], list[BatchOutcome]]:
     state, records, outcomes = State.empty(WATCH), [], []
     for n, brought in enumerate(payloads):
         folded = verdict.concepts(fold(state, brought, WATCH, recall=lambda _: None), WATCH)

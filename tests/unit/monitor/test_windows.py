@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.monitor import ledger, quality
-from streaming.monitor.baseline import Answers, Baseline, of_answers, of_table
+from streaming.monitor.baseline import AnsweredRows, Baseline, of_answers, of_table
 from streaming.monitor.statistics import ALL, FEATURES, QUALITY, SCORE, Statistics, merged, of_rows, of_scores, split
-from streaming.monitor.windows import Folded, Payload, State, Watch, Watched, fold, from_bytes, rows_of, to_bytes
+from streaming.monitor.windows import BatchOutcome, Payload, State, Watch, Watched, fold, from_bytes, rows_of, to_bytes
 
 RNG = np.random.default_rng(0)
 N = 400
@@ -28,7 +28,7 @@ BASE: Baseline = of_table(
     columns=["x"],
     slices=["plan"],
     source="test",
-    answers=Answers("m", "probability", (KNOWN["x"].to_numpy() > 0).astype(float), np.full(N, 0.4), np.zeros(N)),
+    answers=AnsweredRows("m", "probability", (KNOWN["x"].to_numpy() > 0).astype(float), np.full(N, 0.4), np.zeros(N)),
 )
 assert BASE.score is not None
 LEARNER = replace(BASE.score, name="learner")
@@ -88,7 +88,7 @@ class Stream:
             add(row["at"] - row["at"] % 100, of_scores(pa.array([row["score"]]), model.cells, BASE.layout.memberships(table)))
             if int(row["pair"]) in labelled:
                 y, at = labelled[int(row["pair"])]
-                said = Answers(model.name, model.task, row["prediction"].reshape(1), row["score"].reshape(1), np.asarray([y]))
+                said = AnsweredRows(model.name, model.task, row["prediction"].reshape(1), row["score"].reshape(1), np.asarray([y]))
                 add(at - at % 100, of_answers(table, BASE.layout, said))
         return {start: merged(found) for start, found in parts.items()}
 
@@ -134,7 +134,7 @@ class Job:
         made = [batch for s, batch in self.files if s == start and batch < n]
         return self.files[start, max(made)] if made else None
 
-    def batch(self, n: int, payload: Payload, *, crash: str = "") -> Folded | None:
+    def batch(self, n: int, payload: Payload, *, crash: str = "") -> BatchOutcome | None:
         if n in self.states:
             return None
         folded = fold(from_bytes(self.states[n - 1]), payload, self.watch, recall=lambda start: self.recall(start, n))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming.online import metrics
-from streaming.online.divergence import Batch, LabelBaseline, Watch
+from streaming.online.divergence import Batch, DivergenceWatch, LabelBaseline
 from streaming.online.weights import Scored, Weights
 
 
@@ -59,7 +59,7 @@ def test_poisson_loss_is_half_of_scikit_learns_deviance() -> None:
 
 
 def test_a_window_keeps_the_newest_rows() -> None:
-    window = metrics.Window(rows=10)
+    window = metrics.TallyWindow(rows=10)
     for i in range(6):
         window = window.push(metrics.tally("number", np.zeros(4), Scored(np.full(4, float(i)), None)))
     total = window.total()
@@ -70,7 +70,7 @@ def test_a_window_keeps_the_newest_rows() -> None:
 
 def test_a_learner_worse_than_the_mean_has_diverged() -> None:
     rng = np.random.default_rng(0)
-    watch, baseline, verdicts = Watch(window=300), LabelBaseline.start(0), []
+    watch, baseline, verdicts = DivergenceWatch(window=300), LabelBaseline.start(0), []
     for i in range(20):
         y = rng.normal(size=50)
         scored = Scored(y + rng.normal(size=50) * (0.1 if i < 10 else 20.0), None)
@@ -88,6 +88,6 @@ def test_the_baseline_of_classes_is_their_share_so_far() -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_weight_that_is_not_finite_has_diverged_at_once(bad: float) -> None:
-    assert Watch().verdict(Weights("linear", np.array([bad]), np.array(0.0))).status == "diverged"
-    assert Watch().update(Batch(1, bad, 1.0)).verdict().status == "diverged"
-    assert Watch().verdict(Weights("linear", np.array([1.0]), np.array(0.0))).status == "ok"
+    assert DivergenceWatch().verdict(Weights("linear", np.array([bad]), np.array(0.0))).status == "diverged"
+    assert DivergenceWatch().update(Batch(1, bad, 1.0)).verdict().status == "diverged"
+    assert DivergenceWatch().verdict(Weights("linear", np.array([1.0]), np.array(0.0))).status == "ok"
