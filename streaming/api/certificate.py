@@ -61,11 +61,11 @@ class Certificate:
 
     def _stats(self) -> list[object]:
         """What changes when one of the files does."""
-        found: list[object] = []
+        stats: list[object] = []
         for path in map(Path, (self._settings.cert, self._settings.key)):
             try:
                 stat = path.stat()
-                found.append((stat.st_ino, stat.st_mtime_ns, stat.st_size))
+                stats.append((stat.st_ino, stat.st_mtime_ns, stat.st_size))
             except OSError:
-                found.append("gone")
-        return found
+                stats.append("gone")
+        return stats

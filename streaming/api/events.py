@@ -46,10 +46,10 @@ class EventFields:
 
 def _at(event: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path; null when there is none, and for what no form can show."""
-    found: Any = event
+    value: Any = event
     for part in path.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found if isinstance(found, str | int | float | bool) or found is None or _numbers(found) else None
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value if isinstance(value, str | int | float | bool) or value is None or _numbers(value) else None
 
 
 def _numbers(value: Any) -> bool:

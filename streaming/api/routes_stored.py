@@ -69,10 +69,10 @@ def router(models: Models, store: BoundedLookup | None, *, no_store: str, events
             raise Refusal(503, secrets.redact(f"the store does not answer: {refused}")) from refused
         if not rows:
             raise Refusal(404, "no prediction is stored under this key")
-        found: dict[str, object] = {"key": key, "predictions": [plain(row) for row in rows]}
+        body: dict[str, object] = {"key": key, "predictions": [plain(row) for row in rows]}
         if fields_of is not None:
-            found["event"] = await run_in_threadpool(event, events, dataplane.model(models, fields_of), rows)
-        return reply(found)
+            body["event"] = await run_in_threadpool(event, events, dataplane.model(models, fields_of), rows)
+        return reply(body)
 
     return routes
 

@@ -187,9 +187,9 @@ def _stats(path: Path) -> str:
     lines = []
     for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
         try:
-            found = each.stat()
+            stat = each.stat()
         except OSError:
             lines.append(f"{each} gone")
             continue
-        lines.append(f"{each} {found.st_size} {found.st_mtime_ns} {found.st_ino}")
+        lines.append(f"{each} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}")
     return " ".join(lines)

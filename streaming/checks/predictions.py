@@ -104,8 +104,8 @@ def expect(store: Store, rows: Iterable[Row]) -> None:
         assert [row.get("model") for row in got] == [row["model"] for row in expected], (
             f"key {key!r:.60}: models {[row.get('model') for row in got]}"
         )
-        for found, wanted in zip(got, expected, strict=True):
-            wrong = {name: (found.get(name), wanted[name]) for name in wanted if not same(found.get(name), wanted[name])}
+        for given, wanted in zip(got, expected, strict=True):
+            wrong = {name: (given.get(name), wanted[name]) for name in wanted if not same(given.get(name), wanted[name])}
             assert not wrong, f"key {key!r:.60}: (got, expected) {wrong}"
-            assert set(found) == set(wanted), f"fields {sorted(found)}"
+            assert set(given) == set(wanted), f"fields {sorted(given)}"
     assert store.count() == len(held), f"count {store.count()}, expected {len(held)}"

@@ -19,10 +19,10 @@ def audit() -> None:
 
 
 def _log(config: Path) -> trail.AuditLog:
-    found = trail.of(cfg.load(config))
-    if found is None:
+    log = trail.of(cfg.load(config))
+    if log is None:
         raise ConfigError(f"{config}: audit: missing; the state is not on this machine, so name the file of the audit log")
-    return found
+    return log
 
 
 @audit.command()

@@ -83,23 +83,23 @@ def drift(config: Path, window: str | None, last: int, html: Path | None) -> Non
     with session.lazily(loaded) as spark:
         state = files.folder(loaded.state, spark)
         history = lane.history(state)
-        found = overview.windows(history.table(last=max(last, _LOOKED_AT)))
-        if html is not None and found:
-            _write(html, loaded, found if window is None else [_at(found, window)], history, lane.baseline_in_force(state))
+        windows = overview.windows(history.table(last=max(last, _LOOKED_AT)))
+        if html is not None and windows:
+            _write(html, loaded, windows if window is None else [_at(windows, window)], history, lane.baseline_in_force(state))
             return
-    if not found:
+    if not windows:
         raise ConfigError(
             f"{config}: no window yet in {loaded.state}/monitor; the monitor lane writes one at the end of each window "
             "(is `monitor:` in the config, and has the job run for longer than one?)"
         )
     if window is not None:
-        _show(screen, _at(found, window), "window")
+        _show(screen, _at(windows, window), "window")
         return
-    _show(screen, found[-1], "newest window")
-    bad = overview.worst(found)
-    if bad is not None and bad is not found[-1]:
+    _show(screen, windows[-1], "newest window")
+    bad = overview.worst(windows)
+    if bad is not None and bad is not windows[-1]:
         _show(screen, bad, "worst window")
-    screen.print(_trend(found[-last:]))
+    screen.print(_trend(windows[-last:]))
 
 
 def _write(html: Path, config: cfg.Config, chosen: list[PastWindow], history: History, base: Baseline | None) -> None:
@@ -113,17 +113,17 @@ def _write(html: Path, config: cfg.Config, chosen: list[PastWindow], history: Hi
     click.echo(f"written: {html}")
 
 
-def _at(found: list[PastWindow], window: str) -> PastWindow:
+def _at(windows: list[PastWindow], window: str) -> PastWindow:
     try:
         asked = datetime.fromisoformat(window)
     except ValueError as wrong:
         raise ConfigError(f"--window: got {window!r}; expected a time such as 2026-01-31T12:00:00Z") from wrong
     ms = (asked if asked.tzinfo is not None else asked.replace(tzinfo=UTC)).timestamp() * 1000
-    chosen = next((seen for seen in found if seen.start <= ms < seen.end), None)
+    chosen = next((seen for seen in windows if seen.start <= ms < seen.end), None)
     if chosen is None:
         from streaming.monitor.record import iso
 
-        raise ConfigError(f"--window: no window holds {window}; the newest begin at {', '.join(iso(seen.start) for seen in found[-5:])}")
+        raise ConfigError(f"--window: no window holds {window}; the newest begin at {', '.join(iso(seen.start) for seen in windows[-5:])}")
     return chosen
 
 
@@ -180,7 +180,7 @@ def _interval(row: Any) -> str:
     return f"{row['value']:.3f}{ends}"
 
 
-def _trend(found: list[PastWindow]) -> Any:
+def _trend(windows: list[PastWindow]) -> Any:
     from rich.table import Table
 
     from streaming.monitor import overview
@@ -197,7 +197,7 @@ def _trend(found: list[PastWindow]) -> Any:
         title="the last windows",
         title_justify="left",
     )
-    for seen in found:
+    for seen in windows:
         top = seen.worst
         names = sorted({row["subject"] for row in seen.drifted})
         table.add_row(

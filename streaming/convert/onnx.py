@@ -158,8 +158,8 @@ def _outputs(wrap: _Wrap, scorer: OnnxScorer) -> tuple[list[Any], tuple[Any, ...
         double = wrap.add("Cast", source, after=True, to=TensorProto.DOUBLE)
         declared = [d.dim_value for d in graph.output[scorer.probability].type.tensor_type.shape.dim]
         if not maps and (len(declared) == 1 or declared[-1:] == [1]):
-            one = wrap.add("Reshape", double, wrap.const([-1, 1], np.int64), after=True)
-            double = wrap.add("Concat", wrap.add("Sub", wrap.const([[1.0]]), one, after=True), one, after=True, axis=1)
+            positive = wrap.add("Reshape", double, wrap.const([-1, 1], np.int64), after=True)
+            double = wrap.add("Concat", wrap.add("Sub", wrap.const([[1.0]]), positive, after=True), positive, after=True, axis=1)
         wrap.add("Identity", double, after=True, output="probability")
         listed.append(helper.make_tensor_value_info("probability", TensorProto.DOUBLE, ["n", len(classes) or None]))
     source = label.name

@@ -111,7 +111,7 @@ def summary(
          sent.total == len(seen.event_ids) + len(seen.rejected_ids)),
         (f"rejected {len(seen.rejected_ids):,} = broken on purpose {sent.broken:,}", len(seen.rejected_ids) == sent.broken),
         (f"stored {len(stored):,} = customers seen {len(sent.customers):,}, each with the newest prediction on the topic",
-         set(stored) == sent.customers and all(stored[key][0] == found["event_id"] for key, found in seen.newest.items())),
+         set(stored) == sent.customers and all(stored[key][0] == prediction["event_id"] for key, prediction in seen.newest.items())),
         ("the job stopped cleanly", clean),
     ]  # fmt: skip
     screen.rule("[bold]Summary")
@@ -133,11 +133,11 @@ def summary(
 
 def _learning(screen: Console, config: cfg.Config, sent: Sent, seen: JobOutput, *, seconds: int) -> None:
     """The drift, and what each model made of it."""
-    found = quality.curves(sent, seen, seconds=seconds)
+    curves = quality.curves(sent, seen, seconds=seconds)
     drift = seconds // 2
     screen.print("\n[bold]Half way the customers change their minds[/bold] (area under the ROC curve of the answers served, by second)")
-    screen.print(quality.chart(found, drift=drift), highlight=False, soft_wrap=True)
-    for curve in found:
+    screen.print(quality.chart(curves, drift=drift), highlight=False, soft_wrap=True)
+    for curve in curves:
         screen.print(
             f"  {curve.model}: {curve.mean(0, drift):.3f} before the drift, {curve.mean(seconds - seconds // 4, seconds):.3f} in the last quarter; "
             f"{len(seen.versions.get(curve.model, []))} version(s) served",
@@ -145,7 +145,7 @@ def _learning(screen: Console, config: cfg.Config, sent: Sent, seen: JobOutput, 
             soft_wrap=True,
         )
     path = Path(config.state).parent / "drift.png"
-    if quality.picture(found, path, drift=drift):
+    if quality.picture(curves, path, drift=drift):
         screen.print(f"  the same as a picture: {path}", soft_wrap=True)
 
 

@@ -18,10 +18,10 @@ def alerts(config: Config) -> list[dict[str, Any]]:
     return history(LocalFolder(Path(config.state))).alerts()
 
 
-def lines(found: Sequence[Mapping[str, Any]], *, drifted_at: datetime) -> list[str]:
+def lines(alerts: Sequence[Mapping[str, Any]], *, drifted_at: datetime) -> list[str]:
     """A line for each alert that was raised, with the time since the drift began; those before it are false alarms."""
     said = []
-    for alert in found:
+    for alert in alerts:
         if alert["state"] == "raised":
             after_s = (datetime.fromisoformat(alert["at"]) - drifted_at).total_seconds()
             when = f"{after_s:4.1f} s after the drift began" if after_s >= 0 else f"{-after_s:.1f} s before it began: a false alarm"

@@ -51,31 +51,31 @@ def _per_second(
     truth: Mapping[tuple[str, str], tuple[int, float]], served: Mapping[tuple[str, str], float | None], seconds: int
 ) -> NDArray[np.float64]:
     rows = [(int(at), label, score) for event, (label, at) in truth.items() if (score := served.get(event)) is not None]
-    found = np.full(seconds, np.nan)
+    areas = np.full(seconds, np.nan)
     if rows:
         second, labels, scores = (np.array(column) for column in zip(*rows, strict=True))
         for s in range(seconds):
-            found[s] = auc(labels[second == s], scores[second == s].astype(float))
-    return found
+            areas[s] = auc(labels[second == s], scores[second == s].astype(float))
+    return areas
 
 
-def chart(found: Sequence[Curve], *, drift: int) -> str:
+def chart(curves: Sequence[Curve], *, drift: int) -> str:
     """The curves in the terminal, time from left to right; the drift is a column of `┊`."""
-    values = np.concatenate([curve.auc for curve in found]) if found else np.array([np.nan])
+    values = np.concatenate([curve.auc for curve in curves]) if curves else np.array([np.nan])
     if np.isnan(values).all():
         return "(nothing to draw)"
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     spread = max(high - low, 1e-9)
-    width = max(len(curve.auc) for curve in found)
+    width = max(len(curve.auc) for curve in curves)
     grid = [["┊ " if column == drift else "  " for column in range(width)] for _ in range(_HEIGHT)]
-    for mark, curve in zip(_MARKS, found, strict=False):
+    for mark, curve in zip(_MARKS, curves, strict=False):
         for column, value in enumerate(curve.auc):
             if not np.isnan(value):
                 row = _HEIGHT - 1 - round((value - low) / spread * (_HEIGHT - 1))
                 taken = grid[row][column][0] in _MARKS
                 grid[row][column] = (_BOTH if taken else mark) + " "
     labels = [f"{high:.2f}" if row == 0 else f"{low:.2f}" if row == _HEIGHT - 1 else "    " for row in range(_HEIGHT)]
-    legend = "  ".join(f"{mark} {curve.model}" for mark, curve in zip(_MARKS, found, strict=False))
+    legend = "  ".join(f"{mark} {curve.model}" for mark, curve in zip(_MARKS, curves, strict=False))
     lines = [f"{label} │{''.join(row)}" for label, row in zip(labels, grid, strict=True)]
     return "\n".join(
         [
@@ -87,7 +87,7 @@ def chart(found: Sequence[Curve], *, drift: int) -> str:
     )
 
 
-def picture(found: Sequence[Curve], path: Path, *, drift: int) -> bool:
+def picture(curves: Sequence[Curve], path: Path, *, drift: int) -> bool:
     """Write the curves as a PNG; False when matplotlib is not installed (the extra `charts`)."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -97,7 +97,7 @@ def picture(found: Sequence[Curve], path: Path, *, drift: int) -> bool:
     figure = Figure(figsize=(8, 4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for curve in found:
+    for curve in curves:
         axes.plot(np.arange(len(curve.auc)) + 0.5, curve.auc, marker="o", markersize=3, label=curve.model)
     axes.axvline(drift, color="grey", linestyle=":", label="drift sets in")
     axes.set(xlabel="seconds", ylabel="area under the ROC curve, as served", title="A frozen pipeline and a learner under drift")

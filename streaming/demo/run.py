@@ -69,10 +69,10 @@ def demo(*, seconds: int, rate: int, home: Path, console: Console | None = None)
 
 
 def _config_file() -> Path:
-    found = next((p for p in (CONFIG, Path(__file__).parents[2] / CONFIG) if p.exists()), None)
-    if found is None:
+    path = next((p for p in (CONFIG, Path(__file__).parents[2] / CONFIG) if p.exists()), None)
+    if path is None:
         raise EnvironmentFailure(f"{CONFIG}: not found; run the demo from a checkout of the project")
-    return found
+    return path
 
 
 def _prepare(screen: Console, config: cfg.Config, home: Path, source: Path) -> None:
@@ -196,7 +196,7 @@ def _answered(sent: Sent, seen: JobOutput) -> bool:
 def _agrees(config: cfg.Config, seen: JobOutput) -> bool:
     stored = _stored(config)
     return len(stored) == len(seen.newest) and all(
-        stored[key][0] == found["event_id"] for key, found in seen.newest.items() if key in stored
+        stored[key][0] == prediction["event_id"] for key, prediction in seen.newest.items() if key in stored
     )
 
 

@@ -118,8 +118,8 @@ def _counting(watch: Watch, *, with_labels: bool) -> Callable[[Iterator[pa.Recor
             table = pa.Table.from_batches([batch])
             at = np.asarray(table.column("_at").to_numpy(), dtype=np.int64)
             starts = at - at % width
-            for start, found in split(table, starts, lambda rows: of_rows(rows, layout)).items():
-                sums[start] = merged([sums.get(start, Statistics()), found])
+            for start, counted in split(table, starts, lambda rows: of_rows(rows, layout)).items():
+                sums[start] = merged([sums.get(start, Statistics()), counted])
                 newest[start] = max(newest.get(start, 0), int(at[starts == start].max()))
             if layout.slices or with_labels:
                 yield from _event_rows(table, layout, with_labels=with_labels)
@@ -153,8 +153,8 @@ def _batch(kind: str, n: int, columns: Mapping[str, pa.ChunkedArray | pa.Array])
     return pa.RecordBatch.from_arrays([made.get(f.name, pa.nulls(n, f.type)).cast(f.type) for f in _ARROW], schema=_ARROW)
 
 
-def _flat(found: list[dict[str, object]]) -> list[pa.RecordBatch]:
-    return pa.Table.from_pylist(found, schema=_ARROW).to_batches() if found else []
+def _flat(cells: list[dict[str, object]]) -> list[pa.RecordBatch]:
+    return pa.Table.from_pylist(cells, schema=_ARROW).to_batches() if cells else []
 
 
 def _answers(records: DataFrame, config: Config, watch: Watch) -> DataFrame:
@@ -235,7 +235,7 @@ def payload(table: pa.Table, watch: Watch) -> Payload:
         counts.setdefault(start, []).append(version)
     k = len(watch.layout.slices)
     return Payload(
-        {start: merged(found) for start, found in counts.items()},
+        {start: merged(counted) for start, counted in counts.items()},
         _structured(events, ledger.EVENT + ledger.codes(k), k),
         _structured(answers, ledger.ANSWER + ledger.codes(k), k),
         _structured(said, ledger.LABEL, 0),

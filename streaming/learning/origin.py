@@ -113,7 +113,7 @@ def next_batch(checkpoint: Folder) -> int:
 def ends(checkpoint: Folder, batch: int) -> dict[str, dict[str, int]]:
     """How far a batch reads: topic -> partition -> next offset. Empty when the checkpoint does not say (any more)."""
     content = checkpoint.below("offsets").read(str(batch))
-    found: dict[str, dict[str, int]] = {}
+    offsets: dict[str, dict[str, int]] = {}
     for line in (content or b"").decode().splitlines():
         try:
             said = json.loads(line)
@@ -121,8 +121,8 @@ def ends(checkpoint: Folder, batch: int) -> dict[str, dict[str, int]]:
             continue  # the version of the format, or "-" for a source that has not read anything
         for topic, partitions in said.items() if isinstance(said, dict) else ():
             if isinstance(partitions, dict) and partitions and all(partition.isdigit() for partition in partitions):
-                found[topic] = {partition: int(offset) for partition, offset in partitions.items()}
-    return found
+                offsets[topic] = {partition: int(offset) for partition, offset in partitions.items()}
+    return offsets
 
 
 def _file(name: str) -> str:

@@ -35,7 +35,7 @@ def of_frames(
     wanted = list(dict.fromkeys((*columns, *slices)))
     table = _arrow(rows.select(*(F.col(f"`{name}`") for name in wanted)))
     p = F.col("probability")
-    found = _arrow(
+    answered = _arrow(
         scored.select(
             *(F.col(f"`{name}`") for name in wanted),
             F.col("prediction").cast("double").alias("_prediction"),
@@ -44,7 +44,7 @@ def of_frames(
             F.col("_label").cast("double").alias("_label"),
         ).where(F.col("_prediction").isNotNull())
     )
-    return of_table(table, columns=columns, slices=slices, source=source, scored=found, answers=_answers(found, model, task))
+    return of_table(table, columns=columns, slices=slices, source=source, scored=answered, answers=_answers(answered, model, task))
 
 
 def _arrow(frame: DataFrame) -> pa.Table:
@@ -77,13 +77,13 @@ def load(config: Config, state: Folder, spark: SparkSession) -> Baseline:
     content = state.below("monitor").read(FILE)
     if content is not None:
         return _fitting(parse(content, where=f"{config.state}/monitor/{FILE}"), config.monitor.slices)
-    found = (manifest.read(spark, config.model.uri) or {}).get(manifest.BASELINE) if config.model.format == "spark" else None
-    if not isinstance(found, dict):
+    described = (manifest.read(spark, config.model.uri) or {}).get(manifest.BASELINE) if config.model.format == "spark" else None
+    if not isinstance(described, dict):
         raise ConfigError(
             f"monitor: no baseline of the model at {config.model.uri}; make one of the table that it was trained with: streaming baseline CONFIG "
             "--data TABLE, or of the stream: streaming baseline CONFIG --stream '2 hours' (streaming train writes it by itself)"
         )
-    return _fitting(Baseline.from_json(found, where=f"{config.model.uri}/{MANIFEST}: {manifest.BASELINE}"), config.monitor.slices)
+    return _fitting(Baseline.from_json(described, where=f"{config.model.uri}/{MANIFEST}: {manifest.BASELINE}"), config.monitor.slices)
 
 
 def _fitting(baseline: Baseline, slices: Sequence[str]) -> Baseline:
@@ -98,7 +98,7 @@ def _fitting(baseline: Baseline, slices: Sequence[str]) -> Baseline:
 def parse(content: bytes, *, where: str) -> Baseline:
     """A baseline from the bytes of its file. ConfigError when they are none."""
     try:
-        found = json.loads(content)
+        values = json.loads(content)
     except ValueError as broken:
         raise ConfigError(f"{where}: not valid JSON: {broken}; make it anew: streaming baseline CONFIG") from broken
-    return Baseline.from_json(found if isinstance(found, dict) else {}, where=where)
+    return Baseline.from_json(values if isinstance(values, dict) else {}, where=where)

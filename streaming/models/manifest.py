@@ -77,13 +77,13 @@ def read(spark: SparkSession, uri: str) -> dict[str, Any] | None:
 def parsed(where: str, text: bytes) -> dict[str, Any]:
     """The manifest in the file at `where`. ModelError when it is no JSON object."""
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError) as broken:
         why = "nested too deeply" if isinstance(broken, RecursionError) else str(broken)
         raise ModelError(f"{where}: not valid JSON: {why}; save the model again, or delete this file to run without a manifest") from broken
-    if not isinstance(found, dict):
-        raise ModelError(f"{where}: expected a JSON object, got {type(found).__name__}; save the model again, or delete this file")
-    return found
+    if not isinstance(content, dict):
+        raise ModelError(f"{where}: expected a JSON object, got {type(content).__name__}; save the model again, or delete this file")
+    return content
 
 
 def files(spark: SparkSession, uri: str) -> list[str]:

@@ -93,10 +93,10 @@ class Memory:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Memory:
+    def from_json(cls, values: Mapping[str, Any]) -> Memory:
         """The inverse of :meth:`to_json`."""
-        before = None if found["before"] is None else cls.from_json(found["before"])
-        return cls(**{**found, "before": before, "top": tuple(found["top"])})
+        before = None if values["before"] is None else cls.from_json(values["before"])
+        return cls(**{**values, "before": before, "top": tuple(values["top"])})
 
 
 @dataclass(frozen=True)

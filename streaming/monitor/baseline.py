@@ -64,22 +64,22 @@ class Baseline:
         return json.dumps(self.to_json()).encode()
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any], *, where: str) -> Baseline:
+    def from_json(cls, values: Mapping[str, Any], *, where: str) -> Baseline:
         """The inverse of :meth:`to_json`. ConfigError, naming `where`, when it is not a baseline that this version reads."""
-        if found.get("format") != FORMAT:
+        if values.get("format") != FORMAT:
             raise ConfigError(
-                f"{where}: a baseline of format {found.get('format')!r}; expected {FORMAT}; make it anew: streaming baseline CONFIG"
+                f"{where}: a baseline of format {values.get('format')!r}; expected {FORMAT}; make it anew: streaming baseline CONFIG"
             )
         try:
             return cls(
-                source=str(found["source"]),
-                rows=int(found["rows"]),
-                layout=Layout(tuple(map(Column.from_json, found["columns"])), tuple(found["slices"])),
-                statistics=Statistics.from_json(found["statistics"]),
-                task=found["task"],
-                score=None if found["score"] is None else Column.from_json(found["score"]),
-                effects={name: np.asarray(mean) for name, mean in found["effects"].items()},
-                worth=None if found["worth"] is None else np.asarray(found["worth"]),
+                source=str(values["source"]),
+                rows=int(values["rows"]),
+                layout=Layout(tuple(map(Column.from_json, values["columns"])), tuple(values["slices"])),
+                statistics=Statistics.from_json(values["statistics"]),
+                task=values["task"],
+                score=None if values["score"] is None else Column.from_json(values["score"]),
+                effects={name: np.asarray(mean) for name, mean in values["effects"].items()},
+                worth=None if values["worth"] is None else np.asarray(values["worth"]),
             )
         except (KeyError, TypeError, ValueError) as broken:
             raise ConfigError(f"{where}: not a whole baseline: {broken!r}; make it anew: streaming baseline CONFIG") from broken
@@ -115,14 +115,14 @@ def of_table(
 
     ConfigError when a slice is no text column, or has no categories.
     """
-    found = tuple(
+    described = tuple(
         column(name, array(table, name), most=MOST_SLICES if name in slices else 100) for name in dict.fromkeys((*columns, *slices))
     )
     for name in slices:
-        chosen = next(c for c in found if c.name == name)
+        chosen = next(c for c in described if c.name == name)
         if chosen.kind != "category" or not chosen.categories:
             raise ConfigError(f"monitor.slices: {name} is no text column with values in {source}; choose a field with a few categories")
-    layout = Layout(found, tuple(slices))
+    layout = Layout(described, tuple(slices))
     statistics = of_rows(table, layout)
     if answers is None:
         return Baseline(source, table.num_rows, layout, statistics)
@@ -145,22 +145,22 @@ def score_column(answers: AnsweredRows) -> Column:
 def of_answers(rows: pa.Table, layout: Layout, answers: AnsweredRows) -> Statistics:
     """The quality of the answers whose label is known, for all rows and by slice."""
     known = np.isfinite(answers.label) & np.isfinite(answers.score)
-    found: dict[tuple[str, str], Vector] = {}
+    vectors: dict[tuple[str, str], Vector] = {}
     for names, groups in layout.memberships(rows):
         for i in np.unique(groups[known & (groups >= 0)]):
             of = known & (groups == i)
             vector = quality.of_pairs(answers.prediction[of], answers.score[of], answers.label[of], task=answers.task)
-            found[names[i], f"{QUALITY}{answers.model}"] = vector
-    return Statistics(found)
+            vectors[names[i], f"{QUALITY}{answers.model}"] = vector
+    return Statistics(vectors)
 
 
 def _effects(rows: pa.Table, layout: Layout, answers: AnsweredRows) -> dict[str, Vector]:
     """The mean score in each cell of each column; the mean of all in a cell without rows."""
     usable = np.where(np.isfinite(answers.score), answers.score, 0.0)
     mean = float(usable.mean()) if len(usable) else 0.0
-    found = {}
+    means = {}
     for c in layout.columns:
         cell, _ = c.cells(array(rows, c.name))
         n, total = np.bincount(cell, minlength=c.width), np.bincount(cell, weights=usable, minlength=c.width)
-        found[c.name] = np.where(n > 0, total / np.maximum(n, 1), mean)
-    return found
+        means[c.name] = np.where(n > 0, total / np.maximum(n, 1), mean)
+    return means

@@ -80,24 +80,24 @@ class Column:
 
     def codes(self, values: pa.Array) -> NDArray[np.int64]:
         """The number of each value's category, -1 for null and for what is not named."""
-        found = pc.index_in(texts(values), pa.array(self.categories, pa.string()), skip_nulls=True)
-        return np.asarray(pc.fill_null(found, -1).to_numpy().astype(np.int64))
+        places = pc.index_in(texts(values), pa.array(self.categories, pa.string()), skip_nulls=True)
+        return np.asarray(pc.fill_null(places, -1).to_numpy().astype(np.int64))
 
     def to_json(self) -> dict[str, Any]:
         """As plain values; infinite ends are left out."""
-        found: dict[str, Any] = {"name": self.name, "kind": self.kind}
+        described: dict[str, Any] = {"name": self.name, "kind": self.kind}
         if self.kind == "number":
             ends = {"low": self.low, "high": self.high}
-            found |= {"edges": list(self.edges), **{k: v for k, v in ends.items() if np.isfinite(v)}}
+            described |= {"edges": list(self.edges), **{k: v for k, v in ends.items() if np.isfinite(v)}}
         if self.kind == "category":
-            found |= {"categories": list(self.categories), "complete": self.complete}
-        return found
+            described |= {"categories": list(self.categories), "complete": self.complete}
+        return described
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Column:
+    def from_json(cls, values: Mapping[str, Any]) -> Column:
         """The inverse of :meth:`to_json`."""
-        lists = {k: tuple(found[k]) for k in ("edges", "categories") if k in found}
-        return cls(**{**found, **lists})
+        lists = {k: tuple(values[k]) for k in ("edges", "categories") if k in values}
+        return cls(**{**values, **lists})
 
 
 def column(name: str, values: pa.Array, *, most: int = CATEGORIES) -> Column:

@@ -27,9 +27,9 @@ class Line:
     marked: Sequence[bool] = ()
 
 
-def lines(found: Sequence[Line], *, labels: Sequence[str], threshold: float | None = None, width: int = 680, height: int = 170) -> str:
+def lines(curves: Sequence[Line], *, labels: Sequence[str], threshold: float | None = None, width: int = 680, height: int = 170) -> str:
     """Curves over the windows. `labels`: the time of each window; the first, the middle and the last are written."""
-    known = [v for line in found for v in (*line.values, *line.low, *line.high) if v is not None]
+    known = [v for line in curves for v in (*line.values, *line.low, *line.high) if v is not None]
     if not known:
         return "<p>no figures</p>"
     low, high = _range([*known, *([threshold] if threshold is not None else [])])
@@ -46,11 +46,11 @@ def lines(found: Sequence[Line], *, labels: Sequence[str], threshold: float | No
         parts.append(
             f'<line x1="44" x2="{width - 12}" y1="{y(threshold):.1f}" y2="{y(threshold):.1f}" stroke="#b03a2e" stroke-dasharray="2 3"/>'
         )
-    for i, line in enumerate(found):
+    for i, line in enumerate(curves):
         parts.append(_curve(line, INK[i % len(INK)], x, y))
     legend = "".join(
         f'<span class="key"><i style="border-top:2px {"dashed" if line.dashed else "solid"} {INK[i % len(INK)]}"></i>{escape(line.name)}</span>'
-        for i, line in enumerate(found)
+        for i, line in enumerate(curves)
         if line.name
     )
     return f'<svg viewBox="0 0 {width} {height}" role="img">{"".join(parts)}</svg><div class="legend">{legend}</div>'

@@ -48,9 +48,9 @@ class Losses:
         return {**asdict(self), "fired": dict(self.fired)}
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Losses:
+    def from_json(cls, values: Mapping[str, Any]) -> Losses:
         """The inverse of :meth:`to_json`."""
-        return cls(tuple(found["rest"]), tuple(found["means"]), found["dropped"], found["fired"])
+        return cls(tuple(values["rest"]), tuple(values["means"]), values["dropped"], values["fired"])
 
 
 def bounded(prediction: Floats, score: Floats, y: Floats, *, task: Task, scale: float = 1.0) -> Floats:
@@ -89,13 +89,13 @@ def _fired(means: NDArray[np.float64], fresh: int, *, dropped: int) -> dict[str,
     made = {"adwin": river.ADWIN(**_ADWIN), "page_hinkley": river.PageHinkley(**_PAGE_HINKLEY), "kswin": river.KSWIN(**_KSWIN)}
     # KSWIN looks no further back than its window, and each of its tests costs a third of a millisecond.
     begin = {"kswin": max(0, first - int(_KSWIN["window_size"]))}
-    found = {}
+    positions = {}
     for name, detector in made.items():
         for number in range(begin.get(name, 0), len(means)):
             detector.update(float(means[number]))
             if detector.drift_detected and number >= first:
-                found[name] = number + dropped
-    return found
+                positions[name] = number + dropped
+    return positions
 
 
 def _agreed(fired: Mapping[str, int], means: NDArray[np.float64], dropped: int) -> bool:

@@ -86,8 +86,8 @@ def judge(
     limits = {**THRESHOLDS, **thresholds}
     asked = [f for slice_ in window.slices() for f in _of_slice(slice_, window, baseline, limits, least_rows)]
     corrected = adjusted([finding.p for finding in asked])
-    found = [replace(f, p=p, drifted=f.value >= f.threshold and p <= alpha) for f, p in zip(asked, corrected, strict=True)]
-    return sorted(found, key=lambda f: (not f.drifted, -f.excess))
+    findings = [replace(f, p=p, drifted=f.value >= f.threshold and p <= alpha) for f, p in zip(asked, corrected, strict=True)]
+    return sorted(findings, key=lambda f: (not f.drifted, -f.excess))
 
 
 def adjusted(p: Sequence[float]) -> list[float]:
@@ -119,22 +119,22 @@ def _of_column(
     if min(n, m) < least:
         return
 
-    def found(statistic: str, value: float, p: float) -> Finding:
+    def finding(statistic: str, value: float, p: float) -> Finding:
         return Finding(slice_, about, column.name, statistic, value, limits[statistic], p, int(m))
 
     for statistic, cells in _rates(column):
         hits, seen = float(before[cells].sum()), float(now[cells].sum())
-        yield found(statistic, seen / m - hits / n, more(hits, n, seen, m))
+        yield finding(statistic, seen / m - hits / n, more(hits, n, seen, m))
     p, q = before[: column.bins], now[: column.bins]
     if column.kind == "other" or min(p.sum(), q.sum()) < least:
         return
     cells_p, cells_q = pooled(p, q, ordered=column.kind == "number")
     sure = homogeneous(cells_p, cells_q)
-    yield found("psi", psi(cells_p, cells_q), sure)
-    yield found("js", jensen_shannon(cells_p, cells_q), sure)
+    yield finding("psi", psi(cells_p, cells_q), sure)
+    yield finding("js", jensen_shannon(cells_p, cells_q), sure)
     if column.kind == "number":
         distance, chance = kolmogorov_smirnov(p, q)
-        yield found("ks", distance, chance)
+        yield finding("ks", distance, chance)
 
 
 def _rows(column: Column, vector: Vector) -> float:
@@ -144,28 +144,28 @@ def _rows(column: Column, vector: Vector) -> float:
 def _rates(column: Column) -> list[tuple[str, list[int]]]:
     """The shares that are watched of a column, with the cells that count for each."""
     tail = column.bins
-    found = [("nulls", [tail + NULL])]
+    kinds = [("nulls", [tail + NULL])]
     if column.kind == "number":
-        found.append(("out_of_range", [tail + BELOW, tail + ABOVE]))
+        kinds.append(("out_of_range", [tail + BELOW, tail + ABOVE]))
     if column.kind == "category" and column.complete:
-        found.append(("unseen", [tail - 1]))
-    return found
+        kinds.append(("unseen", [tail - 1]))
+    return kinds
 
 
 def _of_quality(slice_: str, model: str, before: Vector, now: Vector, limits: Mapping[str, float], task: quality.Task) -> Iterator[Finding]:
     n, m = before[quality.N], now[quality.N]
 
-    def found(statistic: str, value: float, p: float) -> Finding:
+    def finding(statistic: str, value: float, p: float) -> Finding:
         return Finding(slice_, "quality", model, statistic, value, limits[statistic], p, int(m))
 
     if task != "number":
         wrong, wrong_now = n - before[quality.HITS], m - now[quality.HITS]
-        yield found("accuracy", wrong_now / m - wrong / n, more(wrong, n, wrong_now, m))
+        yield finding("accuracy", wrong_now / m - wrong / n, more(wrong, n, wrong_now, m))
     if task != "class":
         mean, mean_now = before[quality.LOSS] / n, now[quality.LOSS] / m
         error = math.hypot(quality.standard_error(before), quality.standard_error(now))
         if mean > 0.0:
-            yield found(
+            yield finding(
                 "loss", mean_now / mean - 1.0, float(stats.norm.sf((mean_now - mean) / error)) if error else float(mean_now <= mean)
             )
 

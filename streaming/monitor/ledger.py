@@ -122,8 +122,8 @@ def lookup(keys: Ints, table: Ints) -> Ints:
         return np.full(len(keys), -1, dtype=np.int64)
     order = np.argsort(table, kind="stable")
     at = np.minimum(np.searchsorted(table, keys, side="left", sorter=order), len(table) - 1)
-    found = order[at]
-    return np.where(table[found] == keys, found, -1)
+    positions = order[at]
+    return np.where(table[positions] == keys, positions, -1)
 
 
 def _identity(answers: Rows) -> Ints:

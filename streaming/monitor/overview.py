@@ -66,15 +66,15 @@ def windows(table: pa.Table) -> list[PastWindow]:
     """The windows of a history table, oldest first."""
     plain = table.set_column(0, "window_start", table.column("window_start").cast(pa.int64()))
     plain = plain.set_column(1, "window_end", plain.column("window_end").cast(pa.int64()))
-    found: dict[int, list[Row]] = {}
+    by_start: dict[int, list[Row]] = {}
     for row in plain.to_pylist():
-        found.setdefault(row["window_start"], []).append(row)
-    return [PastWindow(start, rows[0]["window_end"], tuple(rows)) for start, rows in sorted(found.items())]
+        by_start.setdefault(row["window_start"], []).append(row)
+    return [PastWindow(start, rows[0]["window_end"], tuple(rows)) for start, rows in sorted(by_start.items())]
 
 
-def worst(found: Sequence[PastWindow]) -> PastWindow | None:
+def worst(past: Sequence[PastWindow]) -> PastWindow | None:
     """The window with the most that drifted, of these the one with the greatest excess; None when nothing ever drifted."""
-    drifted = [seen for seen in found if seen.drifted]
+    drifted = [seen for seen in past if seen.drifted]
     return max(drifted, key=lambda seen: (excess(seen.drifted[0]), seen.start), default=None)
 
 

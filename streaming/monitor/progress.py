@@ -52,14 +52,14 @@ def _short(value: object) -> str:
 
 def read_to(report: Mapping[str, Any], which: str = "endOffset") -> dict[str, dict[int, int]]:
     """The offsets of all topics in a progress report: topic -> partition -> next offset to read. Empty when the report has none."""
-    found: dict[str, dict[int, int]] = {}
+    offsets: dict[str, dict[int, int]] = {}
     for source in report.get("sources") or ():
         said = source.get(which)
         said = json.loads(said) if isinstance(said, str) else said
         for topic, partitions in said.items() if isinstance(said, dict) else ():
             if isinstance(partitions, dict):
-                found[topic] = {int(partition): int(offset) for partition, offset in partitions.items()}
-    return found
+                offsets[topic] = {int(partition): int(offset) for partition, offset in partitions.items()}
+    return offsets
 
 
 def offsets(report: Mapping[str, Any], topic: str, which: str = "endOffset") -> dict[int, int]:

@@ -78,10 +78,10 @@ def measures(vector: Floats, *, task: Task) -> list[Estimate]:
     loss = _mean("log_loss" if task == "probability" else "rmse" if task == "number" else "error", vector)
     if task == "number":
         return [_root(loss), Estimate("mae", vector[ABSOLUTE] / n, math.nan, math.nan)]
-    found = [wilson("accuracy", vector[HITS], n)]
+    estimates = [wilson("accuracy", vector[HITS], n)]
     if task == "probability":
-        found += [*_area(*_sides(vector)), loss, Estimate("calibration_error", calibration_error(vector), math.nan, math.nan)]
-    return found
+        estimates += [*_area(*_sides(vector)), loss, Estimate("calibration_error", calibration_error(vector), math.nan, math.nan)]
+    return estimates
 
 
 def scores(vector: Floats) -> Floats:
@@ -154,8 +154,8 @@ def calibrated(vector: Floats) -> Floats:
     """
     positive, negative = _sides(vector)
     weight = positive + negative + 1.0
-    found = optimize.isotonic_regression((positive + _middles()) / weight, weights=weight)
-    return np.asarray(np.clip(found.x, 0.0, 1.0))
+    regression = optimize.isotonic_regression((positive + _middles()) / weight, weights=weight)
+    return np.asarray(np.clip(regression.x, 0.0, 1.0))
 
 
 def expected(scores: Floats, worth: Floats) -> list[Estimate]:
@@ -170,8 +170,8 @@ def expected(scores: Floats, worth: Floats) -> list[Estimate]:
     says_one = np.arange(PROBABILITY_BINS) >= PROBABILITY_BINS // 2
     right = np.where(says_one, worth, 1.0 - worth)
     accuracy, half = float((scores * right).sum() / n), _Z * math.sqrt(float((scores * right * (1 - right)).sum())) / n
-    found = [Estimate("accuracy", accuracy, accuracy - half, accuracy + half)]
-    return found + _area(scores * worth, scores * (1.0 - worth))
+    estimates = [Estimate("accuracy", accuracy, accuracy - half, accuracy + half)]
+    return estimates + _area(scores * worth, scores * (1.0 - worth))
 
 
 def _middles() -> Floats:

@@ -195,8 +195,8 @@ def _truth(window: Published, watch: Watch) -> Iterator[Measure]:
                 yield from _measures("truth", model, slice_, quality.measures(vector, task=model.task), vector[quality.N])
 
 
-def _measures(kind: str, model: Watched, slice_: str, found: Sequence[quality.Estimate], n: float) -> Iterator[Measure]:
-    yield from (Measure(kind, model.name, m.name, m.value, slice_, low=m.low, high=m.high, rows=int(n)) for m in found)
+def _measures(kind: str, model: Watched, slice_: str, estimates: Sequence[quality.Estimate], n: float) -> Iterator[Measure]:
+    yield from (Measure(kind, model.name, m.name, m.value, slice_, low=m.low, high=m.high, rows=int(n)) for m in estimates)
 
 
 def finite(m: Measure) -> Measure:

@@ -125,7 +125,7 @@ def _alerts(alerts: Sequence[Mapping[str, Any]]) -> str:
 
 def _quality(windows: Sequence[PastWindow]) -> str:
     labels = [_when(w.start)[5:] for w in windows]
-    found = []
+    figures = []
     for statistic, words in (("accuracy", "Accuracy"), ("area_under_roc", "Area under the ROC curve"), ("rmse", "Root mean squared error")):
         models = sorted(
             {row["subject"] for w in windows for row in w.rows if (row["kind"], row["statistic"], row["slice"]) == ("truth", statistic, "")}
@@ -136,8 +136,8 @@ def _quality(windows: Sequence[PastWindow]) -> str:
             _line(windows, "estimate", statistic, model, f"{model}, to be expected without labels", dashed=True) for model in expected
         ]
         if curves:
-            found.append(f"<figure><figcaption>{words}</figcaption>{lines(curves, labels=labels)}</figure>")
-    return "".join(found) or "<p>No labels have come, and the baseline had none to estimate from.</p>"
+            figures.append(f"<figure><figcaption>{words}</figcaption>{lines(curves, labels=labels)}</figure>")
+    return "".join(figures) or "<p>No labels have come, and the baseline had none to estimate from.</p>"
 
 
 def _line(windows: Sequence[PastWindow], kind: str, statistic: str, subject: str, name: str, *, dashed: bool = False) -> Line:
@@ -231,8 +231,8 @@ def _drifted(seen: PastWindow) -> str:
     return f"<h3>What drifted</h3><table><tr><th>what<th>statistic<th class=n>value<th class=n>threshold<th class=n>chance<th class=n>rows</tr>{''.join(_rows(seen.drifted[:40]))}</table>"
 
 
-def _rows(found: Sequence[Row]) -> Iterator[str]:
-    for row in found:
+def _rows(figures: Sequence[Row]) -> Iterator[str]:
+    for row in figures:
         p = "" if row["p"] is None else f"{row['p']:.0e}" if row["p"] else "&lt; 1e-300"
         yield (
             f"<tr><td>{escape(of_what(row))}</td><td>{escape(row['statistic'])}</td><td class=n>{row['value']:.3f}</td>"

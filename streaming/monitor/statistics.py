@@ -132,8 +132,8 @@ def array(table: pa.Table, name: str) -> pa.Array:
     """A column as one piece; nulls where the table has no such column."""
     if name not in table.column_names:
         return pa.nulls(table.num_rows)
-    found = table.column(name).combine_chunks()
-    return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
+    column = table.column(name).combine_chunks()
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def of_rows(table: pa.Table, layout: Layout) -> Statistics:

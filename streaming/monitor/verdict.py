@@ -61,8 +61,8 @@ def _losses(taken: Taken, number: int, watch: Watch) -> tuple[quality.Floats, in
     order = own[np.lexsort((taken.pairs["id"][own], taken.labelled_at[own]))]
     pairs, model = taken.pairs[order], watch.models[number]
     scale = _scale(watch) if model.task == "number" else 1.0
-    found = concept.bounded(pairs["prediction"], pairs["score"], taken.y[order], task=model.task, scale=scale)
-    return found, int(taken.labelled_at[order].max()) if len(order) else 0
+    losses = concept.bounded(pairs["prediction"], pairs["score"], taken.y[order], task=model.task, scale=scale)
+    return losses, int(taken.labelled_at[order].max()) if len(order) else 0
 
 
 def _scale(watch: Watch) -> float:
@@ -88,7 +88,7 @@ def alarms(
     records: Sequence[Record], beside: Beside, section: Alerts, service: Service, *, now: datetime
 ) -> tuple[Beside, list[Alert], list[Alert]]:
     """What is remembered after these windows, whom to tell what, and the alerts that were raised only now."""
-    memory = {on: Memory.from_json(found) for on, found in beside.get("alerts", {}).items()}
+    memory = {on: Memory.from_json(values) for on, values in beside.get("alerts", {}).items()}
     told: list[Alert] = []
     new: list[Alert] = []
     for record in sorted(records, key=lambda r: r.start):

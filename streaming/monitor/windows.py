@@ -171,17 +171,17 @@ def _added(payload: Payload, taken: waiting_rooms.Taken, watch: Watch) -> dict[i
     by_window: dict[int, list[Statistics]] = {}
     for start, statistics in parts:
         by_window.setdefault(start, []).append(statistics)
-    return {start: merged(found) for start, found in by_window.items()}
+    return {start: merged(sums) for start, sums in by_window.items()}
 
 
 def _scores(answers: Rows, model: Watched, watch: Watch) -> list[tuple[int, Statistics]]:
     starts = answers["at"] - answers["at"] % watch.window
-    found = []
+    by_window = []
     for start in np.unique(starts):
         rows = answers[starts == start]
         values = texts_of(rows["prediction"]) if model.task == "class" else rows["score"]
-        found.append((int(start), of_scores(_array(values), model.cells, memberships(watch.layout, rows["codes"]))))
-    return found
+        by_window.append((int(start), of_scores(_array(values), model.cells, memberships(watch.layout, rows["codes"]))))
+    return by_window
 
 
 def _quality(answers: Rows, y: Any, at: Any, model: Watched, watch: Watch) -> list[tuple[int, Statistics]]:
@@ -191,13 +191,13 @@ def _quality(answers: Rows, y: Any, at: Any, model: Watched, watch: Watch) -> li
 
 def quality_of(answers: Rows, y: Any, model: Watched, layout: Layout) -> Statistics:
     """The quality vectors of answers beside their labels, of all and by slice."""
-    found = {}
+    vectors = {}
     for names, groups in memberships(layout, answers["codes"]):
         for i in np.unique(groups[groups >= 0]):
             own = groups == i
             vector = quality.of_pairs(answers["prediction"][own], answers["score"][own], y[own], task=model.task)
-            found[names[i], f"{QUALITY}{model.name}"] = vector
-    return Statistics(found)
+            vectors[names[i], f"{QUALITY}{model.name}"] = vector
+    return Statistics(vectors)
 
 
 def memberships(layout: Layout, codes: Any) -> list[tuple[list[str], Any]]:
@@ -224,7 +224,7 @@ def rows_of(statistics: Statistics, layout: Layout, slice_: str = ALL) -> int:
 
 def _close(windows: Mapping[int, Window], waiting_since: int | None, newest: int, watch: Watch) -> tuple[dict[int, Window], int | None]:
     """The windows, those that are over marked, in their order."""
-    found = dict(windows)
+    closed = dict(windows)
     newest_over = max((start for start, w in windows.items() if w.since is not None), default=-1)
     for start in sorted(windows):
         if windows[start].since is not None or newest < start + watch.window * (1 + _GRACE):
@@ -232,11 +232,11 @@ def _close(windows: Mapping[int, Window], waiting_since: int | None, newest: int
         # One that comes after its successors have been judged stands alone: they are not judged a second time with it.
         late = start < newest_over
         since = start if late or waiting_since is None else waiting_since
-        judged = rows_of(_span(since, start, found), watch.layout) >= watch.least_rows
-        found[start] = replace(windows[start], since=since, judged=judged)
+        judged = rows_of(_span(since, start, closed), watch.layout) >= watch.least_rows
+        closed[start] = replace(windows[start], since=since, judged=judged)
         if not late:
             waiting_since = None if judged or start - since > _LONGEST * watch.window else since
-    return found, waiting_since
+    return closed, waiting_since
 
 
 def _span(since: int, start: int, windows: Mapping[int, Window]) -> Statistics:
@@ -294,9 +294,9 @@ def from_bytes(data: bytes) -> State:
 
 def versions_of(statistics: Statistics) -> dict[str, list[str]]:
     """Model -> the versions that answered, the one with the most answers first."""
-    found: dict[str, list[tuple[float, str]]] = {}
+    answered: dict[str, list[tuple[float, str]]] = {}
     for (_, subject), vector in statistics.values.items():
         if subject.startswith(VERSION):
             model, _, version = subject.removeprefix(VERSION).partition(":")
-            found.setdefault(model, []).append((-float(vector[0]), version))
-    return {model: [version for _, version in sorted(counted)] for model, counted in found.items()}
+            answered.setdefault(model, []).append((-float(vector[0]), version))
+    return {model: [version for _, version in sorted(counted)] for model, counted in answered.items()}

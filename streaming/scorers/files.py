@@ -48,10 +48,10 @@ def of_tree(digests: Mapping[str, bytes], manifest: bytes | None = None) -> str:
 
 def _signed(manifest: bytes | None) -> bytes | None:
     try:
-        found = json.loads(manifest or b"{}")
+        content = json.loads(manifest or b"{}")
     except (ValueError, RecursionError):
         return None
-    return signed(found) if isinstance(found, dict) else None
+    return signed(content) if isinstance(content, dict) else None
 
 
 def is_part(path: str) -> bool:
@@ -148,8 +148,8 @@ def read(uri: str) -> Package:
     path = local_path(uri)
     try:
         if path.is_dir():
-            found = {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if p.is_file()}
-            return Package(uri, {name: p.read_bytes() for name, p in found.items() if is_part(name)}, True)
+            files = {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if p.is_file()}
+            return Package(uri, {name: p.read_bytes() for name, p in files.items() if is_part(name)}, True)
         return Package(uri, {path.name: path.read_bytes()}, False)
     except FileNotFoundError as missing:
         raise ModelError(f"{uri}: no such model; check model.uri") from missing

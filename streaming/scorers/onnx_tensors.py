@@ -45,10 +45,10 @@ def columns_of(uri: str, inputs: Sequence[Any]) -> tuple[Input, ...]:
                 f"{uri}: input {given.name!r} is {given.type} of shape {given.shape}; expected a tensor of numbers or text, (n,) or (n, k)"
             )
         size = last if rank == 2 and isinstance(last, int) else 0
-        one = rank == 1 or size == 1
-        if element == "string" and not one:
+        scalar = rank == 1 or size == 1
+        if element == "string" and not scalar:
             raise ModelError(f"{uri}: input {given.name!r} is a matrix of text; expected one column of text an input")
-        kind: ColumnKind = "text" if element == "string" else "number" if one else "vector"
+        kind: ColumnKind = "text" if element == "string" else "number" if scalar else "vector"
         columns.append(Input(given.name, kind, element, rank, size))
     return tuple(columns)
 

@@ -52,10 +52,10 @@ def _label(table: DataFrame, config: Config, label: str | None, positive: str | 
         if label is not None:
             raise ConfigError(f"--label: the table has no column {label!r}; its columns: {', '.join(table.columns)}")
         return F.lit(None)
-    one = positive or (config.train.positive_label if config.train is not None else None)
-    if isinstance(table.schema[name].dataType, NumericType) or one is None:
+    positive_class = positive or (config.train.positive_label if config.train is not None else None)
+    if isinstance(table.schema[name].dataType, NumericType) or positive_class is None:
         return F.col(f"`{name}`").try_cast("double")
-    return F.when(F.col(f"`{name}`").isNotNull(), (F.col(f"`{name}`").cast("string") == one).cast("double"))
+    return F.when(F.col(f"`{name}`").isNotNull(), (F.col(f"`{name}`").cast("string") == positive_class).cast("double"))
 
 
 def of_stream(config: Config, duration: str, spark: SparkSession, *, source: str) -> Baseline:

@@ -94,19 +94,19 @@ def _metadata(copy: Copy, place: str, names: Sequence[str]) -> Mapping[str, Any]
         lines = [line for line in copy.read(f"{inner}/{names[0]}").decode().split("\n") if line.strip()]
         if len(lines) != 1:
             raise ModelError(f"{where}: expected one line of JSON, got {len(lines)}; save the model again")
-        found = json.loads(lines[0], object_pairs_hook=_no_twins)
+        stage = json.loads(lines[0], object_pairs_hook=_no_twins)
     except (ValueError, RecursionError) as broken:
         why = "nested too deeply" if isinstance(broken, RecursionError) else str(broken)
         raise ModelError(f"{where}: not the JSON of a Spark ML stage: {why}; save the model again") from broken
-    if not isinstance(found, dict) or not _is_stage(found):
+    if not isinstance(stage, dict) or not _is_stage(stage):
         raise ModelError(f"{where}: expected the JSON of a Spark ML stage with 'class', 'uid' and parameters; save the model again")
-    return found
+    return stage
 
 
-def _is_stage(found: Mapping[str, Any]) -> bool:
+def _is_stage(stage: Mapping[str, Any]) -> bool:
     """True for metadata of the shape that Spark writes: everything that is read here has the type that is expected of it."""
-    maps = [found.get(name, {}) for name in ("defaultParamMap", "paramMap")]
-    if not all(isinstance(found.get(key), str) for key in ("class", "uid")) or not all(isinstance(each, dict) for each in maps):
+    maps = [stage.get(name, {}) for name in ("defaultParamMap", "paramMap")]
+    if not all(isinstance(stage.get(key), str) for key in ("class", "uid")) or not all(isinstance(each, dict) for each in maps):
         return False
     params = {**maps[0], **maps[1]}
     single = all(isinstance(params.get(key), str | None) for key in (*_INPUTS, *_OUTPUTS))

@@ -48,11 +48,11 @@ def vet(section: SavedModel, copy: Copy, spark: SparkSession) -> tuple[Stage, ..
     `copy`: what will be loaded, if at all. Of the session only its parser is used, on text that has been looked at; nothing of the model runs.
     """
     metadata = stages.read(copy)
-    for place, found in metadata.items():
-        _check_text(section, place, found)
-        _check_class(section, place, found)
+    for place, described in metadata.items():
+        _check_text(section, place, described)
+        _check_class(section, place, described)
     # Whatever a pipeline says it holds, wherever it stands: a stage may have stages that it keeps to itself.
-    statements = {place: _statement(section, spark, place, found) for place, found in metadata.items() if _is_statement(found)}
+    statements = {place: _statement(section, spark, place, described) for place, described in metadata.items() if _is_statement(described)}
     flat = tuple(_with_columns(stage, statements) for stage in stages.flatten(section.uri, metadata))
     for stage in flat:
         for part in (stage, *stage.inner):
@@ -60,15 +60,15 @@ def vet(section: SavedModel, copy: Copy, spark: SparkSession) -> tuple[Stage, ..
     return flat
 
 
-def _check_text(section: SavedModel, place: str, found: Mapping[str, Any]) -> None:
+def _check_text(section: SavedModel, place: str, stage: Mapping[str, Any]) -> None:
     """Spark replaces ${...} with settings and variables of the environment wherever a text becomes SQL."""
-    if "${" in json.dumps(found, ensure_ascii=False):
+    if "${" in json.dumps(stage, ensure_ascii=False):
         raise ModelError(f"{section.uri}: {place or 'the top'}: has ${{, which Spark replaces with settings and secrets; save the model "
                          "without it")  # fmt: skip
 
 
-def _check_class(section: SavedModel, place: str, found: Mapping[str, Any]) -> None:
-    name, uid = found["class"], found["uid"]
+def _check_class(section: SavedModel, place: str, stage: Mapping[str, Any]) -> None:
+    name, uid = stage["class"], stage["uid"]
     where = f"{section.uri}: {place or 'the top'}: class {name} ({uid})"
     if not _CLASS.fullmatch(name) or not _UID.fullmatch(uid) or ".." in uid:
         raise ModelError(f"{where}: expected the name of a class, and a uid of letters, digits, '.', '_' and '-' that leads to no other folder; "
@@ -105,17 +105,17 @@ def _check_params(uri: str, stage: Stage, part: Stage) -> None:
                          'or "error": such rows then go to the rejected topic')  # fmt: skip
 
 
-def _is_statement(found: Mapping[str, Any]) -> bool:
-    return str(found["class"]).rsplit(".", 1)[-1] == "SQLTransformer"
+def _is_statement(stage: Mapping[str, Any]) -> bool:
+    return str(stage["class"]).rsplit(".", 1)[-1] == "SQLTransformer"
 
 
-def _statement(section: SavedModel, spark: SparkSession, place: str, found: Mapping[str, Any]) -> Columns:
+def _statement(section: SavedModel, spark: SparkSession, place: str, stage: Mapping[str, Any]) -> Columns:
     """The columns of a SQLTransformer. ModelError when its statement does more than compute columns."""
-    uid = str(found["uid"])
+    uid = str(stage["uid"])
     where = f"{section.uri}: {place or 'the top'}: SQLTransformer ({uid}): statement"
     if not _TABLE.fullmatch(uid):
         raise ModelError(f"{where}: the uid becomes the name of a table; expected letters, digits and '_'; save the model again")
-    text = {**found.get("defaultParamMap", {}), **found.get("paramMap", {})}.get("statement")
+    text = {**stage.get("defaultParamMap", {}), **stage.get("paramMap", {})}.get("statement")
     return statement.check(str(text or ""), uid=uid, where=where, spark=spark)
 
 

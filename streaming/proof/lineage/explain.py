@@ -174,11 +174,11 @@ def _stored(config: Config, place: Place, key: str | None, spark: SparkSession) 
 
 def _unlike(given: Sequence[GivenAnswer], stored: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the store holds otherwise than the topics."""
-    found = []
+    differences = []
     for kept in map(_of_store, stored):
         told = [each for each in given if (each.model, each.model_version) == (kept.model, kept.model_version)]
-        found += [f"the store holds another answer of {kept.model} than the topic" for each in told if _difference(each, kept) != 0.0]
-    return found
+        differences += [f"the store holds another answer of {kept.model} than the topic" for each in told if _difference(each, kept) != 0.0]
+    return differences
 
 
 def _of_store(row: Mapping[str, Any]) -> GivenAnswer:

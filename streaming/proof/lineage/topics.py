@@ -59,11 +59,11 @@ def event(spark: SparkSession, config: Config, at: Place) -> tuple[DataFrame, da
             f"{at.id}: the broker has deleted it (retention); the oldest it still has is offset {first[at.partition]}; "
             "keep events as long as predictions have to be explained: retention.ms of the topic"
         )
-    found = read.between(spark, config.kafka, at.topic, {at.partition: at.offset}, {at.partition: at.offset + 1})
-    stamps = found.select(F.unix_micros("timestamp")).collect()
+    record = read.between(spark, config.kafka, at.topic, {at.partition: at.offset}, {at.partition: at.offset + 1})
+    stamps = record.select(F.unix_micros("timestamp")).collect()
     if len(stamps) != 1:
         raise StateError(f"{at.id}: no record stands at this offset; the topic was compacted, or the offset marks a transaction")
-    return found, datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(stamps[0][0]))
+    return record, datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(stamps[0][0]))
 
 
 def answers(spark: SparkSession, config: Config, at: Place, since: datetime) -> list[GivenAnswer]:
@@ -74,17 +74,17 @@ def answers(spark: SparkSession, config: Config, at: Place, since: datetime) -> 
     topics = [topic for role, topic in config.topics().items() if role in {"predictions", "shadow"}]
     said = [answer(record) for topic in topics for record in _told(spark, config, topic, at, since)]
     refused = [answer(record) for record in _refused(spark, config, at, since)]
-    found: dict[tuple[str, str | None], GivenAnswer] = {}
+    newest: dict[tuple[str, str | None], GivenAnswer] = {}
     for each in [*said, *refused]:
         name = (each.model, each.model_version)
-        before = found.get(name, each)
+        before = newest.get(name, each)
         if replace(before, times=1) != each:
             raise StateError(
                 f"{at.id}: {each.model} version {each.model_version} gave two answers that differ; was another model put at the same "
                 "uri under the same version? Give each model a version of its own"
             )
-        found[name] = replace(each, times=before.times + 1 if name in found else 1)
-    return list(found.values())
+        newest[name] = replace(each, times=before.times + 1 if name in newest else 1)
+    return list(newest.values())
 
 
 def answer(record: Mapping[str, Any]) -> GivenAnswer:
@@ -110,8 +110,8 @@ def _refused(spark: SparkSession, config: Config, at: Place, since: datetime) ->
 
 
 def _rows(records: DataFrame) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = records.select("key", "value", "headers").toArrow().to_pylist()
-    return found
+    rows: list[dict[str, Any]] = records.select("key", "value", "headers").toArrow().to_pylist()
+    return rows
 
 
 def _since(spark: SparkSession, config: Config, topic: str, since: datetime) -> DataFrame:
