@@ -27,11 +27,11 @@ class Bound:
 
     def judge(self, results: Results) -> tuple[str, str]:
         """(measured, verdict) in words."""
-        found = self.figure(results)
-        if found is None:
+        figure = self.figure(results)
+        if figure is None:
             return "-", "not measured"
-        held = found >= self.limit if self.least else found <= self.limit
-        return f"{found:.3g}{self.unit}" if found < 1000 else f"{found:,.0f}{self.unit}", "held" if held else "**missed**"
+        held = figure >= self.limit if self.least else figure <= self.limit
+        return f"{figure:.3g}{self.unit}" if figure < 1000 else f"{figure:,.0f}{self.unit}", "held" if held else "**missed**"
 
     @property
     def expected(self) -> str:
@@ -65,10 +65,10 @@ def label(setting: str, measure: str) -> Get:
 
     def get(results: Results) -> float | None:
         part = results.parts.get("labels")
-        found = (
+        figures = (
             figure for figure in (part.figures if part else []) if figure.setting.startswith(setting) and figure.measure.startswith(measure)
         )
-        return next((figure.spread.median for figure in found), None)
+        return next((figure.spread.median for figure in figures), None)
 
     return get
 
@@ -84,8 +84,8 @@ def ratio(above: Get, below: Get) -> Get:
 
 
 def _get(results: Results, part: str, name: str, setting: str, measure: str) -> float | None:
-    found = results.parts.get(part)
-    return found.get(SYSTEMS[name].title, setting, measure) if found else None
+    part_results = results.parts.get(part)
+    return part_results.get(SYSTEMS[name].title, setting, measure) if part_results else None
 
 
 BOUNDS: Final = (

@@ -28,7 +28,7 @@ def draw(part: Part, path: Path) -> bool:
     columns = 2 if len(settings) == 1 else 4
     figure, axes = plt.subplots(1, len(settings), figsize=(4.0 + 4.5 * len(settings), 6.0), sharey=True, squeeze=False)
     for axis, setting in zip(axes[0], settings, strict=True):
-        for system, _, values in (found for found in part.distributions if found[1] == setting):
+        for system, _, values in (distribution for distribution in part.distributions if distribution[1] == setting):
             # 0 ms means below the clock's millisecond; a logarithm needs a place for it. So it does for the slowest event.
             beyond = np.maximum(100.0 - shares(len(values)), _LEAST)
             axis.plot(np.maximum(values, 0.5), beyond, label=system, color=colours[system], linestyle="--" if "identity" in system else "-")

@@ -60,27 +60,27 @@ def forms(spark: SparkSession, uri: str, events: DataFrame, folder: Path) -> dic
     """The ways to score, those that this model has."""
     section = SavedModel(name="cost", version="1", uri=uri)
     model, plain = pipeline.load(section, spark), PipelineModel.load(uri)
-    found: dict[str, Form] = {
+    by_name: dict[str, Form] = {
         "PipelineModel": lambda rows: plain.transform(rows).select("prediction", vector_to_array("probability").alias("probability")),
         "guarded": lambda rows: model.guarded(rows).select("prediction", "probability"),
     }
     folding = model.folding(events.schema)
     if folding.folded is not None:
-        found["folded"] = lambda rows: model.transform(rows).select("prediction", "probability")
+        by_name["folded"] = lambda rows: model.transform(rows).select("prediction", "probability")
     else:
         apart.note(f"{uri.rsplit('/', 1)[-1]}: not folded: {folding.why_not}")
     try:
         packaged = python.load(SavedModel(name="cost", version="1", format="onnx", uri=str(package.build(section, spark, folder))), spark)
-        found["ONNX in Arrow"] = lambda rows: packaged.transform(rows).select("prediction", "probability")
+        by_name["ONNX in Arrow"] = lambda rows: packaged.transform(rows).select("prediction", "probability")
     except StreamingError as refused:
         apart.note(f"{uri.rsplit('/', 1)[-1]}: no ONNX: {refused}")
-    return found
+    return by_name
 
 
-def same(found: dict[str, Form], events: DataFrame) -> None:
+def same(by_name: dict[str, Form], events: DataFrame) -> None:
     """AssertionError when two forms answer differently."""
     few = events.limit(_CHECKED)
-    said = {name: [[row.prediction, *row.probability] for row in form(few).collect()] for name, form in found.items()}
+    said = {name: [[row.prediction, *row.probability] for row in form(few).collect()] for name, form in by_name.items()}
     for name, values in said.items():
         gap = np.abs(np.array(values) - np.array(said["PipelineModel"])).max()
         assert gap <= 1e-9, f"{name} differs from PipelineModel by {gap}"
@@ -100,18 +100,18 @@ def compare(spark: SparkSession, kind: str, columns: int, given: argparse.Namesp
     train(spark, kind, columns, uri)
     events = table(spark, rows, columns).cache()
     events.count()
-    found = forms(spark, uri, events, folder / f"{kind}-{columns}-onnx")
-    same(found, events)
-    spent: dict[str, list[float]] = {name: [] for name in found}
-    plans: dict[str, list[float]] = {name: [] for name in found}
+    by_name = forms(spark, uri, events, folder / f"{kind}-{columns}-onnx")
+    same(by_name, events)
+    spent: dict[str, list[float]] = {name: [] for name in by_name}
+    plans: dict[str, list[float]] = {name: [] for name in by_name}
     for repeat in range(given.repeats + 1):
-        for name, form in found.items():
+        for name, form in by_name.items():
             plan = timed(lambda form=form: form(events)._jdf.queryExecution().executedPlan())
             seconds = timed(lambda form=form: form(events).write.format("noop").mode("overwrite").save())
             if repeat:
                 plans[name].append(plan)
                 spent[name].append(seconds)
-    for name in found:
+    for name in by_name:
         setting = f"{kind}, {columns:,} columns"
         apart.figure(name, setting, "rows/s", "", [rows / seconds for seconds in spent[name]])
         apart.figure(name, setting, "µs per row", "", [seconds / rows * 1e6 for seconds in spent[name]])

@@ -114,8 +114,8 @@ class Scored:
 
     def _inputs(self, table: pd.DataFrame) -> pd.DataFrame:
         filled = table[FEATURES].fillna({"total_charges": 1400.0})
-        found = pd.get_dummies(filled).reindex(columns=self.columns, fill_value=0).astype(float)
-        return found / np.where(found.columns.isin(churn.NUMERIC), [*(100.0 for _ in found.columns)], 1.0)
+        encoded = pd.get_dummies(filled).reindex(columns=self.columns, fill_value=0).astype(float)
+        return encoded / np.where(encoded.columns.isin(churn.NUMERIC), [*(100.0 for _ in encoded.columns)], 1.0)
 
     def answers(self, table: pd.DataFrame) -> AnsweredRows:
         p = self.model.predict_proba(self._inputs(table))[:, 1]
@@ -160,9 +160,9 @@ def planted(scored: Scored, *, windows: int = 20, size: int = 2_000) -> Iterator
     for what, change, name in PLANTED:
         first, named = 0, set()
         for i in range(windows):
-            found = scored.judge(change(scored.rows(size, 5_000 + i)))
+            findings = scored.judge(change(scored.rows(size, 5_000 + i)))
             of_slice = "=" in name
-            names = [scored.base.slice_value(f.slice) if of_slice else f.subject for f in found if bool(f.slice) == of_slice and (of_slice or f.about == "feature")]  # fmt: skip
+            names = [scored.base.slice_value(f.slice) if of_slice else f.subject for f in findings if bool(f.slice) == of_slice and (of_slice or f.about == "feature")]  # fmt: skip
             first += bool(names) and names[0] == name
             named |= set(names)
         yield what, windows, first, named

@@ -196,11 +196,11 @@ def records(servers: str, topic: str, *, since: Sequence[int] | None = None) -> 
     reader.assign([TopicPartition(topic, partition, offset) for partition, offset in enumerate(first)])
     left = sum(last) - sum(first)
     while left > 0:
-        found = reader.consume(min(left, 10_000), timeout=30)
-        if not found:
+        messages = reader.consume(min(left, 10_000), timeout=30)
+        if not messages:
             raise Stopped(f"{topic}: {left} records did not come within 30 s")
-        left -= len(found)
-        yield from found
+        left -= len(messages)
+        yield from messages
     reader.close()
 
 

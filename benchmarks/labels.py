@@ -44,8 +44,8 @@ class Plan:
 
 def snapshots(path: Path) -> list[Snapshot]:
     """The states of the learner that are kept, oldest first."""
-    one = versions.learner(cfg.load(path), "churn-online", lambda: NotImplemented)
-    return [one.log.get(batch) for batch in one.log.batches()]
+    learning = versions.learner(cfg.load(path), "churn-online", lambda: NotImplemented)
+    return [learning.log.get(batch) for batch in learning.log.batches()]
 
 
 def measure(home: Path, plan: Plan, part: Part, watch: Watch) -> None:

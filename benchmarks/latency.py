@@ -80,11 +80,11 @@ class _System:
         for rate, seconds in rates:
             watch.say(f"latency · {system.title} · {setting(rate)}")
             try:
-                found, sent = self._stretch(generator, reader, rate=rate, seconds=seconds, patience_s=_CATCH_UP_S)
+                answers, sent = self._stretch(generator, reader, rate=rate, seconds=seconds, patience_s=_CATCH_UP_S)
             except Stopped as slow:
                 part.notes.append(f"{system.title}, {setting(rate)}: {slow}; not asked for more")
                 return
-            _add(part, system.title, setting(rate), found, sent)
+            _add(part, system.title, setting(rate), answers, sent)
 
     def _stretch(
         self, generator: load.Generator, reader: harness.Consumer, *, rate: int, seconds: float, patience_s: float
@@ -96,12 +96,12 @@ class _System:
         return load.answers(harness.records(self.place.servers, self.place.out, since=before), sent, self.expected), sent
 
 
-def _add(part: Part, title: str, rate: str, found: load.Answers, sent: load.Sent) -> None:
-    stretches = [percentiles(ms) for ms in windows(found.due_ms, found.waited_ms, _STRETCHES)]
-    over_all = percentiles(found.waited_ms)
+def _add(part: Part, title: str, rate: str, answers: load.Answers, sent: load.Sent) -> None:
+    stretches = [percentiles(ms) for ms in windows(answers.due_ms, answers.waited_ms, _STRETCHES)]
+    over_all = percentiles(answers.waited_ms)
     for measure in ("p50", "p90", "p99", "max"):
         part.add(title, rate, measure, "ms", [over_all[measure]])
     for measure in ("p50", "p99"):
         part.add(title, rate, f"{measure} of a fifth", "ms", [stretch[measure] for stretch in stretches])
     part.add(title, rate, "generator p99", "ms", [sent.late_ms_p99])
-    part.distributions.append((title, rate, thinned(found.waited_ms)))
+    part.distributions.append((title, rate, thinned(answers.waited_ms)))

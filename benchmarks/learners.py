@@ -136,12 +136,12 @@ RUNS: dict[str, Run] = {
 
 def best(run: Run, X: Array, y: Array) -> tuple[float, float]:
     """(log loss, rows per second) of the learning rate with the least loss."""
-    found = []
+    runs = []
     for rate in RATES:
         began = time.perf_counter()
         p = run(X, y, rate)
-        found.append((log_loss(y, p), len(y) / (time.perf_counter() - began)))
-    return min(found)
+        runs.append((log_loss(y, p), len(y) / (time.perf_counter() - began)))
+    return min(runs)
 
 
 def main() -> None:
@@ -150,16 +150,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000)
     rows = parser.parse_args().rows
     X, y = stream(rows)
-    found = {}
+    by_learner = {}
     for name, run in RUNS.items():
         apart.say(name)
         try:
             run(X[:500], y[:500], RATES[0])  # imports and the JVM are not learning
-            found[name] = best(run, X, y)
+            by_learner[name] = best(run, X, y)
         except ImportError as missing:
             apart.note(f"{name}: left out, {missing.name} is not installed here; to install it: make bench-peers")
-    least = min(loss for loss, _ in found.values())
-    for name, (loss, rate) in found.items():
+    least = min(loss for loss, _ in by_learner.values())
+    for name, (loss, rate) in by_learner.items():
         apart.figure(name, f"{rows:,} rows, 20 features", "log loss", "", [loss])
         apart.figure(name, f"{rows:,} rows, 20 features", "above the best", "%", [100.0 * (loss / least - 1.0)])
         apart.figure(name, f"{rows:,} rows, 20 features", "rows/s", "", [rate])

@@ -68,7 +68,7 @@ def frame_pipeline(linear: Linear) -> Pipeline:
 
     values = {name: list(weights) for name, weights in linear.categorical.items()}
     rows = pd.DataFrame(
-        [{name: found[i % len(found)] for name, found in values.items()} | dict.fromkeys(linear.numeric, i) for i in range(2)]
+        [{name: choices[i % len(choices)] for name, choices in values.items()} | dict.fromkeys(linear.numeric, i) for i in range(2)]
     )
     encoder = OneHotEncoder(categories=list(values.values()), handle_unknown="ignore")
     columns = make_column_transformer((encoder, list(values)), (StandardScaler(), list(linear.numeric)), sparse_threshold=0.0)

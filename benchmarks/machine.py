@@ -34,18 +34,18 @@ def machine() -> dict[str, str]:
 
 def _cpu() -> str:
     path = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", path.read_text()) if path.exists() else None
-    return found[1] if found else platform.processor() or "unknown"
+    line = re.search(r"model name\s*:\s*(.+)", path.read_text()) if path.exists() else None
+    return line[1] if line else platform.processor() or "unknown"
 
 
 def _installed(names: tuple[str, ...]) -> list[str]:
-    found = []
+    versions = []
     for name in names:
         try:
-            found.append(f"{name} {version(name)}")
+            versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _peers() -> str:

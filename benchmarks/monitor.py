@@ -100,12 +100,12 @@ def cpu_s() -> float:
 
 def timed(what: Callable[[int], Any], repeats: int) -> tuple[float, float]:
     """(CPU seconds, seconds) of one call, warm: the least of the repeats."""
-    found = []
+    runs = []
     for n in range(repeats + 2):
         cpu, began = cpu_s(), time.monotonic()
         what(n)
-        found.append((cpu_s() - cpu, time.monotonic() - began))
-    return min(c for c, _ in found[2:]), min(s for _, s in found[2:])
+        runs.append((cpu_s() - cpu, time.monotonic() - began))
+    return min(c for c, _ in runs[2:]), min(s for _, s in runs[2:])
 
 
 def measure(spark: SparkSession, columns: int, samples: list[float], n: int, repeats: int) -> list[str]:

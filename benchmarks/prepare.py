@@ -54,8 +54,8 @@ def ready(home: Path) -> None:
 
 def answers(home: Path) -> dict[str, float]:
     """Customer -> the probability that the pipeline gives."""
-    found: dict[str, float] = json.loads((home / ANSWERS).read_text())
-    return found
+    expected: dict[str, float] = json.loads((home / ANSWERS).read_text())
+    return expected
 
 
 def main() -> None:

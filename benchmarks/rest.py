@@ -86,8 +86,8 @@ class Caller(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head, found, body = self._buffer.partition(b"\r\n\r\n")
-        if not found or len(body) < int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]):
+        head, separator, body = self._buffer.partition(b"\r\n\r\n")
+        if not separator or len(body) < int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]):
             return
         if not head.startswith(b"HTTP/1.1 200") or b'"prediction"' not in body:
             self._fail(f"expected a prediction, got {self._buffer[:500]!r}")
@@ -129,8 +129,8 @@ def generated(url: str, *, connections: int, seconds: float, rate: float = 0.0) 
     )
     if done.returncode:
         sys.exit(f"the load generator failed: {done.stderr[-2000:]}")
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
 
 
 def configure(home: Path, folder: Path) -> Path:
@@ -194,10 +194,10 @@ def report(url: str, given: Namespace) -> float:
     generated(url, connections=given.connections, seconds=3.0)  # warm
     full = generated(url, connections=given.connections, seconds=given.seconds)
     half = generated(url, connections=given.connections, seconds=given.seconds, rate=full["per_s"] / 2)
-    for name, found in (("full", full), ("half", half)):
+    for name, figures in (("full", full), ("half", half)):
         print(
-            f"{name} rate: {found['per_s']:.0f} predictions/s over {given.connections} connections, "
-            f"p50={found['p50']:.2f} ms p99={found['p99']:.2f} ms max={found['max']:.0f} ms",
+            f"{name} rate: {figures['per_s']:.0f} predictions/s over {given.connections} connections, "
+            f"p50={figures['p50']:.2f} ms p99={figures['p99']:.2f} ms max={figures['max']:.0f} ms",
             flush=True,
         )
     return full["per_s"]

@@ -132,12 +132,12 @@ def contenders(spark: SparkSession, kinds: Sequence[str], batches: Sequence[Data
 
 def rates(write: Write, *, keys: int, batches: int) -> list[float]:
     """Rows per second of each batch."""
-    found = []
+    per_second = []
     for number in range(batches):
         start = time.perf_counter()
         write(number)
-        found.append(keys / (time.perf_counter() - start))
-    return found
+        per_second.append(keys / (time.perf_counter() - start))
+    return per_second
 
 
 def main() -> None:

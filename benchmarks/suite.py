@@ -240,24 +240,24 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     prepare.ready(given.home.absolute())
     parts = given.parts or plan.parts
-    found = results.load(raw) if raw.exists() and given.parts else Results({})
-    found.machine = machine() | {"seeds": f"training {prepare.TRAINING_SEED}, events {prepare.SEED}"}
+    measured = results.load(raw) if raw.exists() and given.parts else Results({})
+    measured.machine = machine() | {"seeds": f"training {prepare.TRAINING_SEED}, events {prepare.SEED}"}
     watch = Watch(expected_s=plan.expected_s * given.rounds)
     for name in parts:
-        found.parts[name] = begin(name, given.rounds)
+        measured.parts[name] = begin(name, given.rounds)
         try:
-            measure(found.parts[name], given.home.absolute(), plan, watch)
+            measure(measured.parts[name], given.home.absolute(), plan, watch)
         finally:
-            found.save(raw)
-            write(found, out, f"python -m benchmarks suite{' --quick' if given.quick else ''}")
-    print(report.bounds(found) + "\n" + "\n".join(report.section(part) for part in found.parts.values()))
+            measured.save(raw)
+            write(measured, out, f"python -m benchmarks suite{' --quick' if given.quick else ''}")
+    print(report.bounds(measured) + "\n" + "\n".join(report.section(part) for part in measured.parts.values()))
     print(f"written: {out / PAGE}")
 
 
-def write(found: Results, out: Path, command: str) -> None:
+def write(measured: Results, out: Path, command: str) -> None:
     """The page and the picture."""
-    (out / PAGE).write_text(report.page(found, command))
-    if "latency" in found.parts and chart.draw(found.parts["latency"], out / PICTURE):
+    (out / PAGE).write_text(report.page(measured, command))
+    if "latency" in measured.parts and chart.draw(measured.parts["latency"], out / PICTURE):
         with (out / PAGE).open("a") as page:
             page.write(f"\n![How long events wait]({PICTURE})\n")
 

@@ -38,10 +38,10 @@ def test_metadata_says_what_the_model_reads_and_gives(client: httpx.Client) -> N
     assert client.get("/v2").json()["name"] == "streaming"
     assert client.get("/v2/health/live").json() == {"live": True}
     assert client.get("/v2/models/churn/ready").json() == {"name": "churn", "ready": True}
-    found = client.get("/v2/models/churn").json()
-    assert found == client.get("/v2/models/churn/versions/7").json()
-    assert found["versions"] == ["7"]
-    assert {each["name"]: each["datatype"] for each in found["inputs"]} == {
+    metadata = client.get("/v2/models/churn").json()
+    assert metadata == client.get("/v2/models/churn/versions/7").json()
+    assert metadata["versions"] == ["7"]
+    assert {each["name"]: each["datatype"] for each in metadata["inputs"]} == {
         name: "BYTES" if isinstance(weight, dict) else "FP64" for name, weight in WEIGHTS.items()
     }
     assert client.get("/v2/models/churn/versions/8").json() == {"error": "this version is not served; in force: 7"}

@@ -172,12 +172,12 @@ def test_unknown_models_routes_and_methods_are_answered_in_json(client: httpx.Cl
 def test_linear_contributions_are_the_scorers_own_and_their_effects_are_in_probability(client: httpx.Client) -> None:
     (got,) = post(client, "/v1/models/churn:explain", {"instance": ROW}).json()["explanations"]
     assert (got["method"], got["unit"], got["class"]) == ("linear", "log-odds", 1)
-    found = {each["field"]: each for each in got["contributions"]}
-    assert {name: each["contribution"] for name, each in found.items()} == pytest.approx(
+    by_field = {each["field"]: each for each in got["contributions"]}
+    assert {name: each["contribution"] for name, each in by_field.items()} == pytest.approx(
         {name: weight[ROW[name]] if isinstance(weight, dict) else weight * ROW[name] for name, weight in WEIGHTS.items()}
     )
     without = expected({**ROW, "contract": "One year"})  # the category whose weight is 0
-    assert found["contract"]["effect"] == pytest.approx(expected(ROW) - without, abs=1e-12)
+    assert by_field["contract"]["effect"] == pytest.approx(expected(ROW) - without, abs=1e-12)
     effects = [abs(each["effect"]) for each in got["contributions"]]
     assert effects == sorted(effects, reverse=True)
 
@@ -185,11 +185,11 @@ def test_linear_contributions_are_the_scorers_own_and_their_effects_are_in_proba
 def test_other_models_are_explained_by_leaving_each_field_out(client: httpx.Client) -> None:
     (got,) = post(client, "/v1/models/opaque:explain", {"instance": ROW}).json()["explanations"]
     assert (got["method"], got["unit"]) == ("occlusion", "probability")
-    found = {each["field"]: each["effect"] for each in got["contributions"]}
+    effects = {each["field"]: each["effect"] for each in got["contributions"]}
     for name in ("contract", "tech_support"):
-        assert found[name] == pytest.approx(expected(ROW) - expected({**ROW, name: None}), abs=1e-12)
+        assert effects[name] == pytest.approx(expected(ROW) - expected({**ROW, name: None}), abs=1e-12)
     # A null number is an error to this model, so the number is left out by making it 0.
-    assert found["tenure"] == pytest.approx(expected(ROW) - expected({**ROW, "tenure": 0}), abs=1e-12)
+    assert effects["tenure"] == pytest.approx(expected(ROW) - expected({**ROW, "tenure": 0}), abs=1e-12)
 
 
 def test_a_regression_is_explained_in_its_own_unit_and_a_field_nobody_can_do_without_has_no_effect(client: httpx.Client) -> None:

@@ -94,8 +94,8 @@ def test_a_delta_store_is_answered_in_words(tmp_path: Path) -> None:
     store, words = server.lookup(DeltaSection(kind="delta", uri="x"))
     assert store is None
     assert "streaming get CONFIG KEY" in words
-    found, _ = server.lookup(SqliteSection(kind="sqlite", path=str(tmp_path / "x.db")))
-    assert found is not None
+    lookup, _ = server.lookup(SqliteSection(kind="sqlite", path=str(tmp_path / "x.db")))
+    assert lookup is not None
 
 
 def test_the_mark_of_a_source_changes_with_its_files(tmp_path: Path) -> None:

@@ -139,8 +139,8 @@ def test_a_request_ends_on_the_version_it_began_with(source: FileSource) -> None
 
     class Source(FileSource):
         def load(self):  # type: ignore[no-untyped-def]
-            found = super().load()
-            return found if found.version != "1" else churn("1", slow)
+            served = super().load()
+            return served if served.version != "1" else churn("1", slow)
 
     with serving(create_app(Models({"churn": Source(source.path)}), None, QUIET)) as client:
         slow.wait = True

@@ -39,10 +39,10 @@ def read_all(bootstrap_servers: str, topic: str) -> list[bytes]:
         consumer.assign([partition])
         consumer.seek_to_beginning(partition)
         end = consumer.end_offsets([partition])[partition]
-        found: list[bytes] = []
+        values: list[bytes] = []
         while consumer.position(partition) < end:
-            found += [record.value for records in consumer.poll(timeout_ms=1000).values() for record in records]
-        return found
+            values += [record.value for records in consumer.poll(timeout_ms=1000).values() for record in records]
+        return values
 
 
 @pytest.fixture(scope="module")

@@ -69,10 +69,12 @@ def scored(tree: dict[str, Any], topics: Callable[..., str], spark: SparkSession
     tree["learners"] = [{"name": "online", "algorithm": "logistic_regression"}]
     config = cfg.parse(tree)
     state = files.folder(config.state, lambda: spark)
-    (one,) = open_learners(config, state)
-    one.log.begin(0, one.start)
-    one.log.add(0, Snapshot(Meta(0, "0", learned=5, total=5, at="2026-01-01T00:00:00.000+00:00"), to_arrays(one.learner.warm(WEIGHTS))))
-    Publisher([one], state, config.events.topic).start()
+    (learning,) = open_learners(config, state)
+    learning.log.begin(0, learning.start)
+    learning.log.add(
+        0, Snapshot(Meta(0, "0", learned=5, total=5, at="2026-01-01T00:00:00.000+00:00"), to_arrays(learning.learner.warm(WEIGHTS)))
+    )
+    Publisher([learning], state, config.events.topic).start()
     send(config.kafka.bootstrap_servers, config.events.topic, SENT)
     for attempt in ("first", "second"):
         run_lane(config, spark, state=tmp_path / attempt)
@@ -83,9 +85,9 @@ def test_answers_are_explained_and_given_again(scored: cfg.Config, spark: SparkS
     places = ids(scored, spark)
     good, malformed, unfit = (places[value] for _, value in SENT if value is not None)
 
-    found = explain.explain(scored, good, spark)
-    by_model = {each.then.model: each for each in found.answers}
-    assert found.reproduced, found
+    explained = explain.explain(scored, good, spark)
+    by_model = {each.then.model: each for each in explained.answers}
+    assert explained.reproduced, explained
     assert set(by_model) == {"churn", "online"}
     assert by_model["churn"].then.times == 2
     assert by_model["churn"].difference == 0.0
@@ -93,10 +95,10 @@ def test_answers_are_explained_and_given_again(scored: cfg.Config, spark: SparkS
     assert by_model["churn"].now.probability == by_model["churn"].then.probability
     assert by_model["online"].then.model_version == "0"
     assert by_model["online"].then.features is not None
-    assert json.loads(found.event)["id"] == "c1"
-    assert found.model.sha256 == manifest.fingerprint(spark, str(saved_pipeline))
-    assert "nobody recorded" in found.model.words
-    assert json.loads(json.dumps(found.tree(), default=str))["reproduced"] is True
+    assert json.loads(explained.event)["id"] == "c1"
+    assert explained.model.sha256 == manifest.fingerprint(spark, str(saved_pipeline))
+    assert "nobody recorded" in explained.model.words
+    assert json.loads(json.dumps(explained.tree(), default=str))["reproduced"] is True
 
     for event_id, reason in ((malformed, "malformed_json"), (unfit, "pipeline_failure")):
         refused = explain.explain(scored, event_id, spark)
@@ -110,9 +112,9 @@ def test_answers_are_explained_and_given_again(scored: cfg.Config, spark: SparkS
     log = files.folder(scored.state, lambda: spark).below("learners").below("online")
     name = "0000000000.npz"
     kept = Snapshot.from_bytes(log.read(name) or b"")
-    (one,) = open_learners(scored, files.folder(scored.state, lambda: spark))
+    (learning,) = open_learners(scored, files.folder(scored.state, lambda: spark))
     bend = replace(WEIGHTS, coefficients=WEIGHTS.coefficients + 0.01)
-    log.replace(name, replace(kept, state=to_arrays(one.learner.warm(bend))).to_bytes())
+    log.replace(name, replace(kept, state=to_arrays(learning.learner.warm(bend))).to_bytes())
     newer = scored.model_copy(update={"model": scored.model.model_copy(update={"version": "4"})})
     other = {each.then.model: each for each in explain.explain(newer, good, spark).answers}
     assert not other["churn"].reproduced
@@ -135,7 +137,7 @@ def test_answers_are_explained_and_given_again(scored: cfg.Config, spark: SparkS
     assert "no version '0' is kept" in gone.words
 
     # Two answers of one version that differ.
-    shown = next(each.then for each in found.answers if each.then.model == "churn")
+    shown = next(each.then for each in explained.answers if each.then.model == "churn")
     forged = {
         "event_id": good,
         "model": "churn",
@@ -184,15 +186,17 @@ def test_what_is_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tree: 
     then = traces.GivenAnswer("churn", "3", 1.0, [0.25, 0.75], key="c1", times=2)
     about = Provenance("churn", "3", "models/3", "ab", "ab", None, {"seed": 42}, "the files are those that were recorded")
     same = explain.Compared(then, replace(then, times=1), 0.0, "equal, bit for bit")
-    found = explain.Explanation("t:0:1", datetime(2026, 1, 1, tzinfo=UTC).isoformat(), '{"id": "c1"}', [same], [], "holds nothing", about)
+    explained = explain.Explanation(
+        "t:0:1", datetime(2026, 1, 1, tzinfo=UTC).isoformat(), '{"id": "c1"}', [same], [], "holds nothing", about
+    )
     monkeypatch.setattr(session, "running", lambda _: nullcontext())
-    monkeypatch.setattr(explain, "explain", lambda *_: found)
+    monkeypatch.setattr(explain, "explain", lambda *_: explained)
     file = str(write_config(tmp_path / "job.yaml", tree))
     shown = CliRunner().invoke(command.explain_prediction, [file, "t:0:1"])
     assert shown.exit_code == 0
     for words in ("0.75", "(2 times)", "seed: 42", "equal, bit for bit", "✓ reproduced"):
         assert words in shown.output
-    found = replace(found, problems=["the files were changed"])
+    explained = replace(explained, problems=["the files were changed"])
     again = CliRunner().invoke(command.explain_prediction, [file, "t:0:1", "--json"])
     assert again.exit_code == 2
     assert json.loads(again.output)["problems"] == ["the files were changed"]

@@ -53,15 +53,15 @@ def test_an_onnx_model_in_the_lane_and_in_a_batch(
     send(servers, tree["events"]["topic"], sent)
 
     def answered(at_least: int) -> Callable[[], bool]:
-        return lambda: len((found := outcome(servers, tree)).predictions) + len(found.rejected) >= at_least
+        return lambda: len((written := outcome(servers, tree)).predictions) + len(written.rejected) >= at_least
 
     with inside(tree) as job:
         job.until(answered(len(sent)), "all events answered")
         job.stop()
     assert "mode=microbatch" in job.text()
-    found = outcome(servers, tree)
-    assert [headers[0]["reason"] for headers in found.rejected.values()] == ["malformed_json"]
-    streamed = {e["event_time"]: e["probability"] for answers in found.predictions.values() for e, _ in answers}
+    written = outcome(servers, tree)
+    assert [headers[0]["reason"] for headers in written.rejected.values()] == ["malformed_json"]
+    streamed = {e["event_time"]: e["probability"] for answers in written.predictions.values() for e, _ in answers}
     assert len(streamed) == N
     lines = tmp_path / "events.jsonl"
     lines.write_bytes(b"".join(value + b"\n" for _, value in sent))

@@ -43,15 +43,15 @@ def baseline(n: int = 2000) -> Baseline:
 def sums(state: LocalFolder) -> dict[int, Statistics]:
     """What is published, and what still goes on."""
     history, states = monitor.history(state), state.below("monitor").below("states")
-    found = {start: statistics for start in history.starts() if (statistics := history.newest_sums(start)) is not None}
+    closed = {start: statistics for start in history.starts() if (statistics := history.newest_sums(start)) is not None}
     newest = [name for name in states.names() if name.endswith(".npz")][-1:]
     content = states.read(newest[0]) if newest else None
     going_on = windows.from_bytes(content).windows if content is not None else {}
-    return found | {start: window.statistics for start, window in going_on.items()}
+    return closed | {start: window.statistics for start, window in going_on.items()}
 
 
-def total(found: dict[int, Statistics], subject: str) -> float:
-    vectors = [v for s in found.values() if (v := s.get(ALL, subject)) is not None]
+def total(by_window: dict[int, Statistics], subject: str) -> float:
+    vectors = [v for s in by_window.values() if (v := s.get(ALL, subject)) is not None]
     return sum(float(v[: (baseline_widths[subject])].sum()) for v in vectors)
 
 
@@ -97,16 +97,16 @@ def test_killed_while_it_watches_every_window_equals_one_pass(broker: Broker, to
         running.until(lambda: total(sums(state), FEATURES) >= 594, "every event is counted")
         running.until(lambda: total(sums(state), f"{SCORE}churn") >= 600, "every answer is counted")
         assert running.stop() == 0
-    found = sums(state)
-    assert total(found, FEATURES) == 594
-    assert total(found, f"{SCORE}churn") == 600
+    by_window = sums(state)
+    assert total(by_window, FEATURES) == 594
+    assert total(by_window, f"{SCORE}churn") == 600
     expected: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for record in job.read_all(servers, topic):
         if record.value is not None and record.value.endswith(b"}") and b'"minutes"' in record.value:
             expected[record.timestamp - record.timestamp % WINDOW_MS].append(json.loads(record.value))
     for start, rows in expected.items():
         table = pa.table({name: [row.get(name) for row in rows] for name in ("plan", "minutes", "calls")})
-        np.testing.assert_array_equal(found[start].get(ALL, FEATURES), of_rows(table, BASE.layout).get(ALL, FEATURES))
+        np.testing.assert_array_equal(by_window[start].get(ALL, FEATURES), of_rows(table, BASE.layout).get(ALL, FEATURES))
     shown = subprocess.run([sys.executable, "-m", "streaming", "drift", str(config)], capture_output=True, text=True, check=True).stdout
     assert "newest window" in shown
     assert "basic" not in running.text()

@@ -82,8 +82,8 @@ def forest(broker: Broker, spark: SparkSession, tmp_path_factory: pytest.TempPat
 
 
 def check(outcome: run.ParityOutcome, expected: set[str]) -> None:
-    found = {row.form for row in outcome.rows if row.report is not None}
-    assert found == expected, [(row.form, row.note) for row in outcome.rows]
+    forms = {row.form for row in outcome.rows if row.report is not None}
+    assert forms == expected, [(row.form, row.note) for row in outcome.rows]
     assert outcome.ok, [(row.form, row.report, row.note) for row in outcome.rows if not row.ok]
 
 

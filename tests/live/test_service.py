@@ -26,8 +26,8 @@ def answered(tree: dict[str, Any], n: int) -> Callable[[], bool]:
     """True once `n` events stand on the output topics."""
 
     def done() -> bool:
-        found = outcome(tree["kafka"]["bootstrap_servers"], tree)
-        return len(found.predictions) + len(found.rejected) >= n
+        written = outcome(tree["kafka"]["bootstrap_servers"], tree)
+        return len(written.predictions) + len(written.rejected) >= n
 
     return done
 
@@ -43,13 +43,13 @@ def stored(tree: dict[str, Any]) -> dict[str, str]:
 
 def check_balance(tree: dict[str, Any], sent: list[tuple[bytes | None, bytes | None]]) -> Outcome:
     """No event is lost, none is both predicted and rejected, repeats agree, and the store is what the topic says."""
-    found = outcome(tree["kafka"]["bootstrap_servers"], tree)
-    assert not set(found.predictions) & set(found.rejected)
-    assert len(found.predictions) + len(found.rejected) == len(sent)
-    for event_id, scored in found.predictions.items():
+    written = outcome(tree["kafka"]["bootstrap_servers"], tree)
+    assert not set(written.predictions) & set(written.rejected)
+    assert len(written.predictions) + len(written.rejected) == len(sent)
+    for event_id, scored in written.predictions.items():
         assert len({json.dumps(prediction, sort_keys=True) for prediction, _ in scored}) == 1, event_id
-    wait_until(lambda: stored(tree) == found.newest(), "the store agrees with the topic")
-    return found
+    wait_until(lambda: stored(tree) == written.newest(), "the store agrees with the topic")
+    return written
 
 
 def test_every_event_is_answered_and_every_broken_one_says_why(tree: dict[str, Any], inside: Inside) -> None:
@@ -105,12 +105,12 @@ def killed_at_random(tree: dict[str, Any], config: Path, *, n: int, per_s: float
         job.start().wait_started()
         producing.join()
         wait_until(answered(tree, n), "all events answered after the kills")
-        found = check_balance(tree, sent)
+        written = check_balance(tree, sent)
         assert job.stop() == 0
     finally:
         job.kill()
         producing.join()
-    assert len(found.rejected) == sum(key == b"broken" for key, _ in sent)
+    assert len(written.rejected) == sum(key == b"broken" for key, _ in sent)
 
 
 @pytest.mark.parametrize("mode", usual(["microbatch", "realtime"], {"realtime"}))

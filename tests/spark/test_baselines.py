@@ -60,11 +60,11 @@ def test_training_writes_the_baseline_into_the_manifest_on_one_line(
 ) -> None:
     text = (trained[1] / "MANIFEST.json").read_text()
     assert len(text.splitlines()) < 100
-    found = baselines.load(config(trained[1], tmp_path), LocalFolder(tmp_path), spark)
-    assert {c.name for c in found.layout.columns} == {*CATEGORICAL, *NUMERIC}
-    assert (found.task, found.source, found.layout.slices) == ("probability", "training", ("contract",))
-    assert rows_of(found.statistics, found.layout) == found.rows == json.loads(text)["rows"]["train"]
-    held_out = found.statistics.get(ALL, f"{QUALITY}churn")
+    baseline = baselines.load(config(trained[1], tmp_path), LocalFolder(tmp_path), spark)
+    assert {c.name for c in baseline.layout.columns} == {*CATEGORICAL, *NUMERIC}
+    assert (baseline.task, baseline.source, baseline.layout.slices) == ("probability", "training", ("contract",))
+    assert rows_of(baseline.statistics, baseline.layout) == baseline.rows == json.loads(text)["rows"]["train"]
+    held_out = baseline.statistics.get(ALL, f"{QUALITY}churn")
     assert held_out is not None
     assert held_out[quality.N] == json.loads(text)["rows"]["test"]
     accuracy = next(m.value for m in quality.measures(held_out, task="probability") if m.name == "accuracy")

@@ -66,7 +66,9 @@ class Lane:
 
     def __init__(self, path: Path, log: type[StateLog] = StateLog) -> None:
         self.folder = LocalFolder(path)
-        self.learning: list[Learning] = [replace(one, log=log(one.log.learners, one.name)) for one in open_learners(CONFIG, self.folder)]
+        self.learning: list[Learning] = [
+            replace(opened, log=log(opened.log.learners, opened.name)) for opened in open_learners(CONFIG, self.folder)
+        ]
         self.publisher = Publisher(self.learning, self.folder, "t")
 
     def run(self, rows: DataFrame, n: int, at: Callable[[str], None] = lambda step: None) -> list[Learned]:
@@ -82,18 +84,18 @@ class Lane:
 
     def content(self) -> dict[str, Any]:
         """All that is remembered and published, but for when it was written."""
-        found: dict[str, Any] = {"weights": self.folder.read(weights_file.FILE)}
-        for one in self.learning:
-            for n in one.log.batches():
-                snapshot = Snapshot.from_bytes(one.log.folder.read(f"{n:010d}.npz") or b"")
+        written: dict[str, Any] = {"weights": self.folder.read(weights_file.FILE)}
+        for learning in self.learning:
+            for n in learning.log.batches():
+                snapshot = Snapshot.from_bytes(learning.log.folder.read(f"{n:010d}.npz") or b"")
                 arrays = {
                     f"{part}{k}": (v.dtype.str, v.shape, v.tobytes())
                     for part in ("state", "extra")
                     for k, v in getattr(snapshot, part).items()
                 }
-                found[f"{one.name} {n}"] = (repr(replace(snapshot.meta, at="")), arrays)
-            found[f"{one.name} accepted"] = one.log.commands.accepted()
-        return found
+                written[f"{learning.name} {n}"] = (repr(replace(snapshot.meta, at="")), arrays)
+            written[f"{learning.name} accepted"] = learning.log.commands.accepted()
+        return written
 
 
 @pytest.fixture(scope="module")

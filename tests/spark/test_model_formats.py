@@ -88,9 +88,9 @@ def test_a_format_on_a_stream_keeps_what_cannot_be_decoded(
     query.option("checkpointLocation", str(tmp_path / "checkpoint")).start().awaitTermination()
     kept = spark.table("kept")
     assert kept.columns == [*source.columns, *OUTPUTS]
-    found = kept.collect()
-    assert [row[: len(source.columns)] for row in found] == [tuple(row) for row in source.collect()]
-    for row in found:
+    rows = kept.collect()
+    assert [row[: len(source.columns)] for row in rows] == [tuple(row) for row in source.collect()]
+    for row in rows:
         assert (row["prediction"] is not None) == (row["_problem"] is None)
         assert (row["error"] is None) == (row["_problem"] is None)
 

@@ -173,8 +173,8 @@ def parts(whole: dict[str, list[tuple[Any, ...]]], shares: dict[str, tuple[float
 def runs(spark: SparkSession, base: Baseline, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run, list[Any]]:
     """One pass over everything; and three batches, out of step, each of which dies once and one of which comes twice."""
     whole = topics()
-    one = Run(spark, base, tmp_path_factory.mktemp("one"))
-    records = one.batch(0, whole)
+    at_once = Run(spark, base, tmp_path_factory.mktemp("one"))
+    records = at_once.batch(0, whole)
     cut = Run(spark, base, tmp_path_factory.mktemp("cut"))
     shares = {"events": (0.5, 0.6), "predictions": (0.3, 0.95), "labels": (0.9, 0.95), "rejected": (0.1, 0.2)}
     for n, (part, step) in enumerate(zip(parts(whole, shares), ("collected", "written", "published"), strict=True)):
@@ -184,26 +184,26 @@ def runs(spark: SparkSession, base: Baseline, tmp_path_factory: pytest.TempPathF
         cut.batch(n, part)
     cut.start()
     assert cut.batch(2, part) == []
-    return one, cut, records
+    return at_once, cut, records
 
 
 def test_three_batches_that_died_equal_one_pass(runs: tuple[Run, Run, list[Any]]) -> None:
-    one, cut, _ = runs
-    expected, found = one.sums(), cut.sums()
-    assert expected.keys() == found.keys()
+    at_once, cut, _ = runs
+    expected, sums = at_once.sums(), cut.sums()
+    assert expected.keys() == sums.keys()
     for start in expected:
         for key, vector in expected[start].values.items():
             if not key[1].startswith("version:"):
                 np.testing.assert_allclose(
-                    found[start].values[key], vector, rtol=1e-12 if key[1].startswith(QUALITY) else 0, err_msg=str(key)
+                    sums[start].values[key], vector, rtol=1e-12 if key[1].startswith(QUALITY) else 0, err_msg=str(key)
                 )
 
 
 def test_every_event_answer_and_label_is_counted_once(runs: tuple[Run, Run, list[Any]]) -> None:
-    one, _, _ = runs
-    total = sum(one.sums().values(), Statistics())
+    at_once, _, _ = runs
+    total = sum(at_once.sums().values(), Statistics())
     good = N - N // 50
-    assert rows_of(total, one.base.layout) == good
+    assert rows_of(total, at_once.base.layout) == good
     scores, pairs = total.get(ALL, f"{SCORE}churn"), total.get(ALL, f"{QUALITY}churn")
     assert scores is not None
     assert scores[:-3].sum() == good
@@ -216,8 +216,8 @@ def test_every_event_answer_and_label_is_counted_once(runs: tuple[Run, Run, list
 
 
 def test_the_reason_of_a_rejection_is_a_word_and_no_value_of_an_event(runs: tuple[Run, Run, list[Any]]) -> None:
-    one, _, records = runs
-    total = sum(one.sums().values(), Statistics())
+    at_once, _, records = runs
+    total = sum(at_once.sums().values(), Statistics())
     assert rejections(total) == {"malformed_json": N // 50, "other": 1}
     said = json.dumps([record.to_json() for record in records])
     for value in ("sk-live", "basic", "plus", 'pro"', "c17"):
@@ -225,9 +225,11 @@ def test_the_reason_of_a_rejection_is_a_word_and_no_value_of_an_event(runs: tupl
 
 
 def test_the_history_is_a_table_with_the_newest_revision_of_each_window(runs: tuple[Run, Run, list[Any]]) -> None:
-    one, cut, _ = runs
-    assert one.watcher.history.starts() == cut.watcher.history.starts() == [int(START.timestamp() * 1000) + k * 60_000 for k in range(2)]
-    tables = [run.watcher.history.table() for run in (one, cut)]
+    at_once, cut, _ = runs
+    assert (
+        at_once.watcher.history.starts() == cut.watcher.history.starts() == [int(START.timestamp() * 1000) + k * 60_000 for k in range(2)]
+    )
+    tables = [run.watcher.history.table() for run in (at_once, cut)]
     seen = [overview.windows(table) for table in tables]
     for alone, together in zip(*seen, strict=True):
         for what in ("rows", "answers", "labels"):

@@ -23,9 +23,9 @@ def rows(spark: SparkSession) -> DataFrame:
 
 
 def answers(rows: DataFrame, folder: Path) -> list[dict[str, object] | None]:
-    found = state_file.score(rows, [SECTION], str(folder)).collect()
-    assert sorted(str(r["other"]) for r in found) == sorted(str(other) for _, other in ROWS)
-    by_other = {r["other"]: r[weights_file.column("tree")] for r in found}
+    scored = state_file.score(rows, [SECTION], str(folder)).collect()
+    assert sorted(str(r["other"]) for r in scored) == sorted(str(other) for _, other in ROWS)
+    by_other = {r["other"]: r[weights_file.column("tree")] for r in scored}
     return [by_other[other] and by_other[other].asDict() for _, other in ROWS]
 
 
@@ -44,9 +44,9 @@ def test_a_new_state_is_in_force_at_the_next_batch(rows: DataFrame, tmp_path: Pa
         state = learner.update(state, learner.summarize(state, X, y))
         state_file.publish(LocalFolder(tmp_path), SECTION.name, version, state)
         expected = learner.score(state, np.array([[1.0, 2.0], [0.5, 0.5]]))
-        found = answers(rows, tmp_path)
-        assert found[1:4] == [None, None, None]
-        for at, row in enumerate((found[0], found[4])):
+        answered = answers(rows, tmp_path)
+        assert answered[1:4] == [None, None, None]
+        for at, row in enumerate((answered[0], answered[4])):
             assert row == {
                 "version": version,
                 "prediction": expected.prediction[at],

@@ -54,14 +54,14 @@ def answers(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> li
 @pytest.mark.parametrize("name", MODELS)
 def test_sql_and_numpy_agree(answers: list[Any], name: str) -> None:
     version, model = MODELS[name]
-    found = [row[weights_file.column(name)] for row in answers[: len(X)]]
+    scored = [row[weights_file.column(name)] for row in answers[: len(X)]]
     expected = model.predict(X)
-    assert {answer["version"] for answer in found} == {version}
-    np.testing.assert_allclose([answer["prediction"] for answer in found], expected.prediction, rtol=1e-9, atol=1e-9)
+    assert {answer["version"] for answer in scored} == {version}
+    np.testing.assert_allclose([answer["prediction"] for answer in scored], expected.prediction, rtol=1e-9, atol=1e-9)
     if expected.probability is None:
-        assert {answer["probability"] for answer in found} == {None}
+        assert {answer["probability"] for answer in scored} == {None}
     else:
-        np.testing.assert_allclose([answer["probability"] for answer in found], expected.probability, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose([answer["probability"] for answer in scored], expected.probability, rtol=1e-9, atol=1e-9)
         assert len({float(p) for p in expected.prediction}) > 1, "a check with one class would see little"
 
 

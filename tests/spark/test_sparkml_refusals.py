@@ -54,9 +54,9 @@ def copy(plain: Path, tmp_path: Path) -> Path:
 def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Change the metadata of the stage in `folder`."""
     (file,) = (folder / "metadata").glob("part-*")
-    found = json.loads(file.read_text())
-    change(found)
-    file.write_text(json.dumps(found) + "\n")
+    metadata = json.loads(file.read_text())
+    change(metadata)
+    file.write_text(json.dumps(metadata) + "\n")
 
 
 def stage(model: Path, index: int) -> Path:
@@ -82,7 +82,7 @@ def test_without_a_manifest_it_just_works_and_with_one_it_is_checked(spark: Spar
     assert load(spark, copy).manifest == {"name": "churn", "sha256": recorded, "format_version": 2}
     with pytest.raises(ModelError, match=f"model.sha256 in the config expects sha256 {'0' * 64}, got {recorded}"):
         load(spark, copy, sha256="0" * 64)
-    edit(stage(copy, 2), lambda found: found["paramMap"].update(threshold=0.1))
+    edit(stage(copy, 2), lambda metadata: metadata["paramMap"].update(threshold=0.1))
     with pytest.raises(ModelError, match=r"tampered with: MANIFEST\.json expects .* restore the model"):
         load(spark, copy)
 
@@ -103,7 +103,7 @@ def test_without_a_manifest_it_just_works_and_with_one_it_is_checked(spark: Spar
 @pytest.mark.parametrize("place", ["", "stage"])
 def test_only_known_classes_are_loaded(name: str, says: str, place: str, spark: SparkSession, copy: Path) -> None:
     folder = stage(copy, 2) if place else copy
-    edit(folder, lambda found: found.update({"class": name}))
+    edit(folder, lambda metadata: metadata.update({"class": name}))
     with pytest.raises(ModelError, match=says):
         load(spark, copy)
 
@@ -125,10 +125,10 @@ def test_a_class_hidden_from_a_simple_reader_is_found(spark: SparkSession, copy:
 
 
 def test_a_uid_cannot_lead_out_of_the_folder(spark: SparkSession, copy: Path) -> None:
-    edit(copy, lambda found: found["paramMap"].update(stageUids=["../../evil"]))
+    edit(copy, lambda metadata: metadata["paramMap"].update(stageUids=["../../evil"]))
     with pytest.raises(ModelError, match="its folder has"):
         load(spark, copy)
-    edit(stage(copy, 1), lambda found: found.update(uid="../evil"))
+    edit(stage(copy, 1), lambda metadata: metadata.update(uid="../evil"))
     with pytest.raises(ModelError, match=r"a uid of letters.* that leads to no other folder"):
         load(spark, copy)
 
@@ -156,7 +156,7 @@ def test_a_uid_cannot_lead_out_of_the_folder(spark: SparkSession, copy: Path) ->
     ],
 )
 def test_a_statement_may_only_compute_columns(statement: str, says: str, spark: SparkSession, copy: Path) -> None:
-    edit(stage(copy, 0), lambda found: found["paramMap"].update(statement=statement))
+    edit(stage(copy, 0), lambda metadata: metadata["paramMap"].update(statement=statement))
     with pytest.raises(ModelError, match=says) as refused:
         load(spark, copy)
     assert "stages/0_SQLTransformer_" in str(refused.value)

@@ -66,9 +66,9 @@ def java(spark: SparkSession) -> Any:
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     (file,) = (folder / "metadata").glob("part-*")
-    found = json.loads(file.read_text())
-    change(found)
-    file.write_text(json.dumps(found) + "\n")
+    metadata = json.loads(file.read_text())
+    change(metadata)
+    file.write_text(json.dumps(metadata) + "\n")
 
 
 def stage(model: Path, index: int) -> Path:
@@ -88,12 +88,12 @@ def test_a_pipeline_inside_a_stage_is_vetted_too(
     (taken,) = (sql / "stages").glob("0_SQLTransformer_*")
     uid = taken.name.removeprefix("0_")
     text = f"INSERT OVERWRITE LOCAL DIRECTORY '{stolen}' USING json SELECT '${{env:HOME}}' AS password"
-    edit(taken, lambda found: found["paramMap"].update(statement=text))
+    edit(taken, lambda metadata: metadata["paramMap"].update(statement=text))
     known = json.loads(next((inner / "metadata").glob("part-*")).read_text())["paramMap"]["stageUids"]
     for i, name in reversed(list(enumerate(known))):
         (inner / "stages" / f"{i}_{name}").rename(inner / "stages" / f"{i + 1}_{name}")
     taken.rename(inner / "stages" / f"0_{uid}")
-    edit(inner, lambda found: found["paramMap"].update(stageUids=[uid, *known]))
+    edit(inner, lambda metadata: metadata["paramMap"].update(stageUids=[uid, *known]))
     with pytest.raises(ModelError):
         load(spark, model)
     assert not stolen.exists()
@@ -126,7 +126,7 @@ def test_a_pipeline_inside_a_stage_is_vetted_too(
 )
 def test_a_statement_calls_only_what_computes(expression: str, says: str, spark: SparkSession, copy: Callable[[str], Path]) -> None:
     model = copy("sql")
-    edit(stage(model, 0), lambda found: found["paramMap"].update(statement=f"SELECT *, x * 2 AS y, {expression} AS z FROM __THIS__"))
+    edit(stage(model, 0), lambda metadata: metadata["paramMap"].update(statement=f"SELECT *, x * 2 AS y, {expression} AS z FROM __THIS__"))
     with pytest.raises(ModelError, match=says):
         load(spark, model)
 
@@ -140,7 +140,7 @@ def test_a_pipe_cannot_hide_an_expression(spark: SparkSession) -> None:
 @pytest.mark.parametrize("uid", ["t -- ", "t`, x", "a b", "t/*", "../t", "1t", "t-1", "t.x", "", "${env:HOME}"])
 def test_a_uid_cannot_change_what_was_vetted(uid: str, spark: SparkSession, copy: Callable[[str], Path]) -> None:
     model = copy("sql")
-    edit(stage(model, 0), lambda found: found.update(uid=uid))
+    edit(stage(model, 0), lambda metadata: metadata.update(uid=uid))
     with pytest.raises(ModelError):
         load(spark, model)
 
@@ -197,7 +197,7 @@ def test_what_was_vetted_is_what_is_loaded(spark: SparkSession, copy: Callable[[
 
     def swapped(*arguments: Any) -> Any:
         stages = honest(*arguments)
-        edit(stage(model, 2), lambda found: found["paramMap"].update(threshold=0.01))
+        edit(stage(model, 2), lambda metadata: metadata["paramMap"].update(threshold=0.01))
         shutil.rmtree(model / "stages" / stage(model, 0).name)
         return stages
 
@@ -259,7 +259,7 @@ def test_deeply_nested_metadata_is_a_model_error(spark: SparkSession, copy: Call
 )
 def test_metadata_of_another_shape_is_a_model_error(change: dict[str, Any], spark: SparkSession, copy: Callable[[str], Path]) -> None:
     model = copy("sql")
-    edit(stage(model, 1), lambda found: found.update(change))
+    edit(stage(model, 1), lambda metadata: metadata.update(change))
     with pytest.raises(ModelError, match="expected the JSON of a Spark ML stage"):
         load(spark, model)
 

@@ -163,11 +163,11 @@ class Outcome:
         """key -> event_id of the newest prediction: what the store must hold."""
         best: dict[str, tuple[Any, str]] = {}
         for event_id, scored in self.predictions.items():
-            for found, _ in scored:
+            for prediction, _ in scored:
                 _, partition, offset = event_id.rsplit(":", 2)
-                order = (found["event_time"], int(partition), int(offset))
-                if found["key"] not in best or order > best[found["key"]][0]:
-                    best[found["key"]] = (order, event_id)
+                order = (prediction["event_time"], int(partition), int(offset))
+                if prediction["key"] not in best or order > best[prediction["key"]][0]:
+                    best[prediction["key"]] = (order, event_id)
         return {key: event_id for key, (_, event_id) in best.items()}
 
 
@@ -185,8 +185,8 @@ def _outcome(predicted: Tail, refused: Tail, n_predicted: int, n_refused: int) -
     for record in predicted.records[:n_predicted]:
         if not record.value.startswith(b"{"):
             continue  # what a test wrote there to see it rejected
-        found = json.loads(record.value)
-        predictions[found["event_id"]].append((found, record.timestamp))
+        prediction = json.loads(record.value)
+        predictions[prediction["event_id"]].append((prediction, record.timestamp))
     for record in refused.records[:n_refused]:
         headers = {name: value.decode() for name, value in record.headers}
         rejected[":".join(headers[f"source_{part}"] for part in ("topic", "partition", "offset"))].append(headers)

@@ -129,10 +129,10 @@ def test_what_was_not_measured_says_so() -> None:
 
 
 def test_results_come_back_as_they_were(tmp_path: Path) -> None:
-    found = _measured(5.0)
-    found.parts["latency"].distributions.append(("a", "b", [1.0, 2.0]))
-    found.save(tmp_path / "deep" / "results.json")
-    assert results.load(tmp_path / "deep" / "results.json") == found
+    measured = _measured(5.0)
+    measured.parts["latency"].distributions.append(("a", "b", [1.0, 2.0]))
+    measured.save(tmp_path / "deep" / "results.json")
+    assert results.load(tmp_path / "deep" / "results.json") == measured
 
 
 def test_a_later_round_adds_repeats() -> None:
@@ -144,10 +144,10 @@ def test_a_later_round_adds_repeats() -> None:
 
 
 def test_the_page_has_every_figure_and_every_note() -> None:
-    found = _measured(5.0)
-    found.parts["latency"].add("peer", "1,000 events/s", "p99", "ms", [1.0, 2.0, 3_000.0])
-    found.parts["latency"].notes.append("Quix Streams: left out")
-    page = report.page(found, "make bench")
+    measured = _measured(5.0)
+    measured.parts["latency"].add("peer", "1,000 events/s", "p99", "ms", [1.0, 2.0, 3_000.0])
+    measured.parts["latency"].notes.append("Quix Streams: left out")
+    page = report.page(measured, "make bench")
     assert "| peer | 1,000 events/s | 2 (1-3,000) |" in page
     assert "- Quix Streams: left out" in page
     assert "- Python: 3" in page

@@ -182,10 +182,10 @@ def test_what_is_sent_comes_back() -> None:
     }
     packed = wire.pack({"do": "score"}, arrays)
     first, second = wire.HEAD.unpack_from(packed)
-    said, found = wire.unpack(packed[wire.HEAD.size :][:first], packed[wire.HEAD.size + first :][:second])
+    said, received = wire.unpack(packed[wire.HEAD.size :][:first], packed[wire.HEAD.size + first :][:second])
     assert said == {"do": "score"}
     for name, array in arrays.items():
-        np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_array_equal(received[name], array)
     scores = Scores(np.array([1.0, np.nan]), np.array([[0.5, 0.5], [np.nan, np.nan]]), [None, "odd"])
     packed = wire.of_scores(scores)
     first, second = wire.HEAD.unpack_from(packed)

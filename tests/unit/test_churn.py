@@ -93,21 +93,21 @@ def test_rates_follow_the_law(people: churn.Columns) -> None:
 
 def test_the_law_by_hand(people: churn.Columns) -> None:
     i, b = 7, churn.BEFORE
-    one = {name: column[i] for name, column in people.items()}
+    person = {name: column[i] for name, column in people.items()}
     log_odds = (
         b.intercept
-        + b.month_to_month * (one["contract"] == "Month-to-month")
-        + b.two_year * (one["contract"] == "Two year")
-        + b.fiber_optic * (one["internet_service"] == "Fiber optic")
-        + b.no_internet * (one["internet_service"] == "No")
-        + b.tenure_years * one["tenure"] / 12
-        + b.monthly_charges_10 * (one["monthly_charges"] - 65) / 10
-        + b.electronic_check * (one["payment_method"] == "Electronic check")
-        + b.paperless * (one["paperless_billing"] == "Yes")
-        + b.senior * one["senior_citizen"]
-        + b.dependents * (one["dependents"] == "Yes")
-        + b.no_online_security * (one["online_security"] == "No")
-        + b.no_tech_support * (one["tech_support"] == "No")
+        + b.month_to_month * (person["contract"] == "Month-to-month")
+        + b.two_year * (person["contract"] == "Two year")
+        + b.fiber_optic * (person["internet_service"] == "Fiber optic")
+        + b.no_internet * (person["internet_service"] == "No")
+        + b.tenure_years * person["tenure"] / 12
+        + b.monthly_charges_10 * (person["monthly_charges"] - 65) / 10
+        + b.electronic_check * (person["payment_method"] == "Electronic check")
+        + b.paperless * (person["paperless_billing"] == "Yes")
+        + b.senior * person["senior_citizen"]
+        + b.dependents * (person["dependents"] == "Yes")
+        + b.no_online_security * (person["online_security"] == "No")
+        + b.no_tech_support * (person["tech_support"] == "No")
     )
     assert churn.churn_probability(people, regime=b)[i] == pytest.approx(1 / (1 + np.exp(-log_odds)), abs=1e-12)
 
@@ -164,17 +164,17 @@ def test_the_regime_is_asked_for_each_event_when_it_is_due() -> None:
 
     never = replace(churn.BEFORE, intercept=-1000.0)
     run = churn.stream(1, start=START, regime_at=regime_at)
-    found = list(islice(run, 15))
+    occurrences = list(islice(run, 15))
     assert asked == list(range(15))
-    assert all(o.probability > 0.001 for o in found[:10])
-    assert all(o.probability == 0.0 for o in found[10:])
-    assert [o.event for o in found] == [o.event for o in take(15)]
+    assert all(o.probability > 0.001 for o in occurrences[:10])
+    assert all(o.probability == 0.0 for o in occurrences[10:])
+    assert [o.event for o in occurrences] == [o.event for o in take(15)]
 
 
 def test_labels_of_the_stream_follow_their_probability() -> None:
-    found = take(20_000)
-    p = np.array([o.probability for o in found])
-    labels = np.array([o.label["label"] for o in found])
+    occurrences = take(20_000)
+    p = np.array([o.probability for o in occurrences])
+    labels = np.array([o.label["label"] for o in occurrences])
     assert set(labels.tolist()) == {0, 1}
     assert abs(labels.mean() - p.mean()) < 5 * np.sqrt((p * (1 - p)).sum()) / len(p)
     assert best_auc(p) > 0.8
@@ -223,6 +223,6 @@ def test_another_ending_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", [chance, churn])
 def test_the_examples_in_the_documentation_are_true(module: Any) -> None:
-    found = doctest.testmod(module)
-    assert found.attempted > 0
-    assert found.failed == 0
+    outcome = doctest.testmod(module)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0

@@ -70,9 +70,9 @@ def test_trust_without_a_sha256_is_refused_and_nothing_runs(tmp_path: Path) -> N
             return Path.touch, (tmp_path / "sprung",)
 
     (tmp_path / "m.pkl").write_bytes(pickle.dumps(Trap()))
-    found = files.read(str(tmp_path / "m.pkl"))
+    package = files.read(str(tmp_path / "m.pkl"))
     with pytest.raises(ModelError, match=r"model\.trust: true without model\.sha256"):
-        open_sklearn(found.verified(None), trust=True)
+        open_sklearn(package.verified(None), trust=True)
     folder = tmp_path / "mlflow"
     folder.mkdir()
     (folder / "m.pkl").write_bytes((tmp_path / "m.pkl").read_bytes())
@@ -153,9 +153,9 @@ def test_what_is_not_counted_is_not_read(tmp_path: Path) -> None:
     for name in ("_SUCCESS", ".part.crc", "sub/_SUCCESS", "sub/.x.crc"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"anything")
-    found = files.read(str(tmp_path))
-    assert found.sha256 == before
-    assert list(found.files) == ["MLmodel"]
+    package = files.read(str(tmp_path))
+    assert package.sha256 == before
+    assert list(package.files) == ["MLmodel"]
     (tmp_path / "data.crc").write_bytes(b"read by whoever lists the folder")
     assert files.read(str(tmp_path)).sha256 != before
 

@@ -56,23 +56,23 @@ def checkpoint(state: Path, query: str, *, done: int, ends: dict[str, Any] = END
 
 def learned(state: Path, query: str, batches: int, *, ends: dict[str, Any] | None = None, **learner: Any) -> Learning:
     """A log of some batches, as the lane makes it."""
-    one = opened(state, **learner)
-    one.settle(query)
-    weights = to_arrays(one.learner.init(3))
+    learning = opened(state, **learner)
+    learning.settle(query)
+    weights = to_arrays(learning.learner.init(3))
     for n in range(batches):
-        number = one.number(n)
-        one.log.begin(number, one.start)
+        number = learning.number(n)
+        learning.log.begin(number, learning.start)
         meta = Meta(number, str(number), learned=1, total=number + 1, base=number - 1)
-        one.log.add(number, Snapshot(meta, weights).reading_to(ends or ENDS))
-    return one
+        learning.log.add(number, Snapshot(meta, weights).reading_to(ends or ENDS))
+    return learning
 
 
 def test_it_goes_on_with_the_checkpoint_that_it_began_with(tmp_path: Path) -> None:
-    one = learned(tmp_path, "q1", 5)
-    assert one.tie("q1").query == "q1"
+    learning = learned(tmp_path, "q1", 5)
+    assert learning.tie("q1").query == "q1"
     assert opened(tmp_path).tie("q1").learned_on == {
         "algorithm": "logistic_regression",
-        "params": one.learned_on["params"],
+        "params": learning.learned_on["params"],
         "features": "f1",
     }
 
@@ -139,9 +139,9 @@ def test_after_a_deleted_checkpoint_everything_goes_on_where_it_was(tmp_path: Pa
 
 
 def test_states_of_before_need_a_word_on_the_labels(tmp_path: Path) -> None:
-    one = learned(tmp_path, "q1", 2)
-    stands = one.log.get(1)
-    one.log.folder.replace("0000000001.npz", replace(stands, extra={}).to_bytes())
+    learning = learned(tmp_path, "q1", 2)
+    stands = learning.log.get(1)
+    learning.log.folder.replace("0000000001.npz", replace(stands, extra={}).to_bytes())
     with pytest.raises(StateError, match="--labels-from"):
         migrate.migrate(config(), opened(tmp_path), LocalFolder(tmp_path))
     migrate.migrate(config(), opened(tmp_path), LocalFolder(tmp_path), labels_from="latest")
@@ -167,11 +167,11 @@ def test_a_checkpoint_from_a_backup_would_bring_labels_twice(tmp_path: Path) -> 
 
 
 def test_a_state_of_other_records_is_not_taken_for_the_batchs_own(tmp_path: Path) -> None:
-    one = learned(tmp_path, "q1", 2)
-    before = one.before(1)
-    assert teach(one, 1, before, [], ends=ENDS).repeated
+    learning = learned(tmp_path, "q1", 2)
+    before = learning.before(1)
+    assert teach(learning, 1, before, [], ends=ENDS).repeated
     with pytest.raises(StateError, match="other records"):
-        teach(one, 1, before, [], ends={"labels": {"0": 41, "1": 7}})
+        teach(learning, 1, before, [], ends={"labels": {"0": 41, "1": 7}})
 
 
 def test_other_parameters_are_taken_along_where_the_state_fits(tmp_path: Path) -> None:

@@ -22,14 +22,14 @@ GIVEN = Weights("linear", TRUE * 3, np.asarray(-7.0))
 
 @pytest.fixture
 def warm(tmp_path: Path) -> Learning:
-    one = opened(tmp_path / "learners", warm=GIVEN)
+    learning = opened(tmp_path / "learners", warm=GIVEN)
     for n in range(4):
-        batch(one, n)
-    return one
+        batch(learning, n)
+    return learning
 
 
-def in_force(one: Learning) -> tuple[str, Weights]:
-    return weights_file.read(one.log.learners.below(".."))[one.name]
+def in_force(learning: Learning) -> tuple[str, Weights]:
+    return weights_file.read(learning.log.learners.below(".."))[learning.name]
 
 
 def test_it_is_in_force_at_once_and_learned_on_from(warm: Learning) -> None:

@@ -163,11 +163,11 @@ class Trap:
 
 def test_a_pickle_is_opened_only_when_trusted(tmp_path: Path) -> None:
     (tmp_path / "m.pkl").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
-    found = files.read(str(tmp_path / "m.pkl"))
+    package = files.read(str(tmp_path / "m.pkl"))
     with pytest.raises(ModelError, match=r"runs whatever code.*model\.trust: true"):
-        open_sklearn(found)
+        open_sklearn(package)
     with pytest.raises(ModelError, match="changed or tampered with"):
-        open_sklearn(found.verified("0" * 64), trust=True)
+        open_sklearn(package.verified("0" * 64), trust=True)
     assert not (tmp_path / "sprung").exists()
     joblib.dump(fitted(), tmp_path / "m.joblib")
     good = files.read(str(tmp_path / "m.joblib"))
@@ -184,9 +184,9 @@ def test_a_pickle_is_opened_only_when_trusted(tmp_path: Path) -> None:
 )
 def test_broken_files(name: str, content: bytes, said: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    found = files.read(str(tmp_path / name))
+    package = files.read(str(tmp_path / name))
     with pytest.raises(ModelError, match=said):
-        open_sklearn(found.verified(found.sha256), trust=True)
+        open_sklearn(package.verified(package.sha256), trust=True)
 
 
 def test_what_is_no_fitted_estimator(tmp_path: Path) -> None:
@@ -221,9 +221,9 @@ def test_mlflow_folders_that_cannot_be_opened(text: str, said: str, tmp_path: Pa
 
 def test_mlflow_does_not_believe_what_a_model_says_of_itself(tmp_path: Path) -> None:
     skops.io.dump(fitted(RandomForestClassifier(n_estimators=2)), tmp_path / "model.skops")
-    found = describe(tmp_path, "flavors: {sklearn: {pickled_model: model.skops, skops_trusted_types: [sklearn.tree._tree.Tree]}}")
+    package = describe(tmp_path, "flavors: {sklearn: {pickled_model: model.skops, skops_trusted_types: [sklearn.tree._tree.Tree]}}")
     with pytest.raises(ModelError, match="skops does not know to be harmless"):
-        mlflow.open_mlflow(found)
+        mlflow.open_mlflow(package)
 
 
 def test_mlflow_signature_names_the_columns_of_a_matrix(tmp_path: Path) -> None:

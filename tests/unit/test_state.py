@@ -149,9 +149,9 @@ def test_a_version_lives_on_in_the_batches_that_brought_no_labels(log: StateLog)
 
 
 def test_two_learners_do_not_see_each_other(tmp_path: Path) -> None:
-    one, two = (StateLog(LocalFolder(tmp_path), name) for name in ("a", "a2"))
-    one.begin(0, START)
-    one.add(0, state(0))
+    first, two = (StateLog(LocalFolder(tmp_path), name) for name in ("a", "a2"))
+    first.begin(0, START)
+    first.add(0, state(0))
     two.begin(5, START)
     assert two.batches() == []
     assert same(two.get(4), START)

@@ -57,8 +57,8 @@ def test_raised_once_and_over_once(values: list[float], changes: dict[str, Any],
     assert run(values, Rule(on="data_drift", **changes)) == told
 
 
-def judge(found: Record, memory: dict[str, Memory] | None = None) -> Raised:
-    return alerts.judge(found, (Rule(on="data_drift"),), memory or {}, SERVICE, now=NOON)
+def judge(record: Record, memory: dict[str, Memory] | None = None) -> Raised:
+    return alerts.judge(record, (Rule(on="data_drift"),), memory or {}, SERVICE, now=NOON)
 
 
 def test_a_revision_of_the_newest_window_may_raise_but_never_ends_and_an_older_one_says_nothing() -> None:
@@ -203,10 +203,10 @@ def test_rules_are_one_a_subject_and_a_webhook_is_http() -> None:
 
 
 def test_on_needs_no_quotes_in_yaml() -> None:
-    found = Alerts.model_validate(
+    section = Alerts.model_validate(
         yaml.safe_load("{rules: [{on: quality, after: 2}], silence: [{from: '22:00', until: '06:00', on: [quality]}]}")
     )
-    assert (found.rules[0].on, found.silence[0].on) == ("quality", ("quality",))
+    assert (section.rules[0].on, section.silence[0].on) == ("quality", ("quality",))
 
 
 def test_the_memory_survives_its_json() -> None:

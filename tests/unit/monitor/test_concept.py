@@ -19,11 +19,11 @@ def losses(n: int, *, flipped: float, seed: int) -> np.ndarray[tuple[int], np.dt
     return np.square(p - y)
 
 
-def run(found: np.ndarray[tuple[int], np.dtype[np.float64]], *, batch: int = 1500, before: Losses = Losses()) -> tuple[Losses, list[int]]:
+def run(losses: np.ndarray[tuple[int], np.dtype[np.float64]], *, batch: int = 1500, before: Losses = Losses()) -> tuple[Losses, list[int]]:
     """After these losses, and the batches in which the detectors agreed."""
     agreed = []
-    for i in range(0, len(found), batch):
-        before, fired = extend(before, found[i : i + batch])
+    for i in range(0, len(losses), batch):
+        before, fired = extend(before, losses[i : i + batch])
         before = Losses.from_json(json.loads(json.dumps(before.to_json())))  # as after a restart
         agreed += [i] if "agreed" in fired else []
     return before, agreed
@@ -65,5 +65,5 @@ def test_every_loss_is_between_0_and_1() -> None:
     rng = np.random.default_rng(0)
     y, p = rng.normal(0, 1e6, 100), rng.normal(0, 1e6, 100)
     for task, label in (("number", y), ("class", y), ("probability", (y > 0).astype(float))):
-        found = bounded(p, rng.random(100), label, task=task, scale=2.0)  # type: ignore[arg-type]
-        assert ((found >= 0) & (found <= 1)).all()
+        losses = bounded(p, rng.random(100), label, task=task, scale=2.0)  # type: ignore[arg-type]
+        assert ((losses >= 0) & (losses <= 1)).all()

@@ -72,9 +72,9 @@ def put(table: pa.Table, name: str, values: object) -> pa.Table:
 
 def test_half_a_sigma_names_the_column_and_the_prediction(base: Baseline) -> None:
     table = put(t := rows(2_000, 7), "a", t["a"].to_numpy() + 0.5)
-    found = drifted(base, table)
-    assert {f.subject for f in found if f.about == "feature" and not f.slice} == {"a"}
-    assert any(f.about == "prediction" for f in found)
+    findings = drifted(base, table)
+    assert {f.subject for f in findings if f.about == "feature" and not f.slice} == {"a"}
+    assert any(f.about == "prediction" for f in findings)
 
 
 def test_the_column_that_moves_the_prediction_carries_it(base: Baseline) -> None:
@@ -97,16 +97,16 @@ def test_swapped_categories_more_nulls_a_new_category_and_another_unit(base: Bas
         "b": (t["b"].to_numpy() * 100, {"out_of_range", "psi", "ks", "js"}),
     }
     for name, (values, statistics) in cases.items():
-        found = [f for f in drifted(base, put(t, name, values)) if not f.slice]
-        assert {f.subject for f in found} == {name}
-        assert statistics <= {f.statistic for f in found}
+        findings = [f for f in drifted(base, put(t, name, values)) if not f.slice]
+        assert {f.subject for f in findings} == {name}
+        assert statistics <= {f.statistic for f in findings}
 
 
 def test_a_slice_that_drifts_alone_is_named(base: Baseline) -> None:
     t = rows(2_000, 9)
     south = np.asarray(t["region"].to_pylist()) == "south"
-    found = drifted(base, put(t, "b", np.where(south, t["b"].to_numpy() + 1.0, t["b"].to_numpy())))
-    (where,) = {f.slice for f in found if f.slice}
+    findings = drifted(base, put(t, "b", np.where(south, t["b"].to_numpy() + 1.0, t["b"].to_numpy())))
+    (where,) = {f.slice for f in findings if f.slice}
     assert base.slice_value(where) == "region = south"
 
 
@@ -115,9 +115,9 @@ def test_labels_flipped_in_one_slice_are_found_there(base: Baseline) -> None:
     said = answered(t, 11)
     west = np.asarray(t["region"].to_pylist()) == "west"
     flipped = AnsweredRows("m", "probability", said.prediction, said.score, np.where(west, 1 - said.label, said.label))
-    found = [f for f in drifted(base, t, flipped) if f.slice]
-    assert {base.slice_value(f.slice) for f in found} == {"region = west"}
-    assert {f.about for f in found} == {"quality"}
+    findings = [f for f in drifted(base, t, flipped) if f.slice]
+    assert {base.slice_value(f.slice) for f in findings} == {"region = west"}
+    assert {f.about for f in findings} == {"quality"}
 
 
 def test_too_few_rows_are_not_judged(base: Baseline) -> None:

@@ -35,7 +35,7 @@ def source(*shifts: float, alerts: int = 1) -> report.Source:
     named = {s: BASE.slice_value(s) for s in BASE.layout.slice_names() if s}
     sums = {i * 60_000: of_rows(table(shift), BASE.layout) for i, shift in enumerate(shifts)}
     windows = [Published(start, s, s, start, True, False) for start, s in sums.items()]
-    found = pa.concat_tables([of_window(w, 0, WATCH, settings=Settings()).to_arrow(named) for w in windows])
+    rows = pa.concat_tables([of_window(w, 0, WATCH, settings=Settings()).to_arrow(named) for w in windows])
     alert = {
         "window_end": "2026-01-01T00:00:00Z",
         "state": "raised",
@@ -44,7 +44,7 @@ def source(*shifts: float, alerts: int = 1) -> report.Source:
         "since": "2026",
         "model_version": HOSTILE,
     }
-    return report.Source(HOSTILE, HOSTILE, overview.windows(found), [alert] * alerts, BASE, sums)
+    return report.Source(HOSTILE, HOSTILE, overview.windows(rows), [alert] * alerts, BASE, sums)
 
 
 class Reader(HTMLParser):
@@ -59,8 +59,8 @@ class Reader(HTMLParser):
         self.links += [str(v) for k, v in attrs if k in {"src", "href", "xlink:href", "action"} or k.startswith("on")]
 
 
-def read(found: report.Source) -> tuple[str, Reader]:
-    text = report.page(found, at=datetime(2026, 1, 1, tzinfo=UTC))
+def read(source: report.Source) -> tuple[str, Reader]:
+    text = report.page(source, at=datetime(2026, 1, 1, tzinfo=UTC))
     reader = Reader()
     reader.feed(text)
     return text, reader

@@ -28,10 +28,10 @@ def measure(score: np.ndarray, prediction: np.ndarray, label: np.ndarray) -> dic
 
 def test_accuracy_area_and_loss_are_those_of_scikit_learn() -> None:
     score, prediction, label = draw(4000)
-    found = measure(score, prediction, label)
-    assert found["accuracy"].value == pytest.approx(metrics.accuracy_score(label, prediction))
-    assert found["area_under_roc"].value == pytest.approx(metrics.roc_auc_score(label, score), abs=1e-3)  # ties within a hundredth
-    assert found["log_loss"].value == pytest.approx(metrics.log_loss(label, score), rel=1e-9)
+    estimates = measure(score, prediction, label)
+    assert estimates["accuracy"].value == pytest.approx(metrics.accuracy_score(label, prediction))
+    assert estimates["area_under_roc"].value == pytest.approx(metrics.roc_auc_score(label, score), abs=1e-3)  # ties within a hundredth
+    assert estimates["log_loss"].value == pytest.approx(metrics.log_loss(label, score), rel=1e-9)
 
 
 def test_nineteen_of_twenty_intervals_hold_the_truth() -> None:
@@ -68,15 +68,15 @@ def test_the_estimate_does_not_see_a_concept_that_drifts() -> None:
 @pytest.mark.parametrize("task", ["class", "number"])
 def test_other_tasks_have_their_own_measures(task: quality.Task) -> None:
     prediction, label = np.array([1.0, 2.0, 3.0, 3.0]), np.array([1.0, 2.0, 2.0, 1.0])
-    found = {m.name: m.value for m in quality.measures(quality.of_pairs(prediction, prediction, label, task=task), task=task)}
+    estimates = {m.name: m.value for m in quality.measures(quality.of_pairs(prediction, prediction, label, task=task), task=task)}
     expected = {"class": {"accuracy": 0.5}, "number": {"rmse": np.sqrt(5 / 4), "mae": 0.75}}[task]
-    assert found == pytest.approx(expected)
+    assert estimates == pytest.approx(expected)
 
 
 def test_one_class_only_has_no_area_and_nothing_has_no_measure() -> None:
-    one = measure(np.array([0.2, 0.9]), np.array([0.0, 1.0]), np.array([1.0, 1.0]))
-    assert "area_under_roc" not in one
-    assert one["accuracy"].value == 0.5
+    estimates = measure(np.array([0.2, 0.9]), np.array([0.0, 1.0]), np.array([1.0, 1.0]))
+    assert "area_under_roc" not in estimates
+    assert estimates["accuracy"].value == 0.5
     assert quality.measures(np.zeros(quality.width("probability")), task="probability") == []
     assert quality.expected(np.zeros(100), np.full(100, 0.5)) == []
 

@@ -44,30 +44,30 @@ def test_any_split_in_any_order_merged_equals_one_pass(rows: list[tuple[Any, ...
 @settings(max_examples=40, deadline=None)
 @given(ROWS)
 def test_every_row_is_in_exactly_one_cell_of_each_column(rows: list[tuple[Any, ...]]) -> None:
-    found = of_rows(table(rows), LAYOUT).get("", FEATURES)
+    counts = of_rows(table(rows), LAYOUT).get("", FEATURES)
     if not rows:
-        assert found is None
+        assert counts is None
         return
-    assert found is not None
-    for name, cells in LAYOUT.parts(found).items():
+    assert counts is not None
+    for name, cells in LAYOUT.parts(counts).items():
         assert cells[: LAYOUT.column(name).bins + 1].sum() == len(rows)
 
 
 @settings(max_examples=40, deadline=None)
 @given(ROWS)
 def test_json_and_arrow_bring_the_same_statistics_back(rows: list[tuple[Any, ...]]) -> None:
-    found = of_rows(table(rows), LAYOUT)
-    assert Statistics.from_json(json.loads(json.dumps(found.to_json()))) == found
-    assert Statistics.from_json(found.to_arrow().to_pylist()) == found
+    counted = of_rows(table(rows), LAYOUT)
+    assert Statistics.from_json(json.loads(json.dumps(counted.to_json()))) == counted
+    assert Statistics.from_json(counted.to_arrow().to_pylist()) == counted
 
 
 @settings(max_examples=40, deadline=None)
 @given(ROWS, st.lists(st.integers(0, 3), min_size=60, max_size=60))
 def test_windows_of_one_batch_are_kept_apart(rows: list[tuple[Any, ...]], windows: list[int]) -> None:
     by = np.asarray(windows[: len(rows)], dtype=np.int64)
-    found = split(table(rows), by, lambda part: of_rows(part, LAYOUT))
-    assert merged(found.values()) == of_rows(table(rows), LAYOUT)
-    for window, statistics in found.items():
+    by_window = split(table(rows), by, lambda part: of_rows(part, LAYOUT))
+    assert merged(by_window.values()) == of_rows(table(rows), LAYOUT)
+    for window, statistics in by_window.items():
         assert statistics == of_rows(table([row for row, w in zip(rows, by, strict=True) if w == window]), LAYOUT)
 
 
@@ -78,9 +78,9 @@ def cells(of: Column, values: pa.Array) -> list[float]:
 def test_a_number_is_counted_in_its_bin_and_what_the_baseline_never_saw_twice() -> None:
     x = column("x", pa.array([1.0, 2.0, 2.0, 3.0]))
     assert x.edges == (1.0, 2.0)
-    found = cells(x, pa.array([1.0, 2.0, 3.0, -7.0, 99.0, math.inf, math.nan, None]))
-    assert found[: x.bins] == [2, 1, 3]
-    assert [found[x.bins + k] for k in (NULL, BELOW, ABOVE)] == [2, 1, 2]
+    counts = cells(x, pa.array([1.0, 2.0, 3.0, -7.0, 99.0, math.inf, math.nan, None]))
+    assert counts[: x.bins] == [2, 1, 3]
+    assert [counts[x.bins + k] for k in (NULL, BELOW, ABOVE)] == [2, 1, 2]
 
 
 def test_a_category_nobody_has_seen_has_a_cell_of_its_own_and_null_is_none() -> None:
@@ -103,23 +103,23 @@ def test_a_column_of_which_the_baseline_knows_nothing_still_counts(values: pa.Ar
 
 
 def test_a_column_that_is_missing_now_is_all_null() -> None:
-    found = LAYOUT.parts(of_rows(KNOWN.drop_columns(["n"]), LAYOUT).get("", FEATURES))  # type: ignore[arg-type]
-    assert found["n"][LAYOUT.column("n").bins + NULL] == KNOWN.num_rows
+    counts = LAYOUT.parts(of_rows(KNOWN.drop_columns(["n"]), LAYOUT).get("", FEATURES))  # type: ignore[arg-type]
+    assert counts["n"][LAYOUT.column("n").bins + NULL] == KNOWN.num_rows
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(100, 2000), st.floats(0.3, 3.0))
 def test_no_bin_holds_much_more_than_its_share_so_that_ks_errs_by_less_than_two_bins(n: int, power: float) -> None:
     x = np.arange(n) ** power
-    found = column("x", pa.array(x))
-    assert len(found.edges) < BINS
-    assert max(cells(found, pa.array(x))[: found.bins]) <= math.ceil(n / BINS) + 1
+    described = column("x", pa.array(x))
+    assert len(described.edges) < BINS
+    assert max(cells(described, pa.array(x))[: described.bins]) <= math.ceil(n / BINS) + 1
 
 
 def test_a_slice_is_named_by_its_number_and_only_the_baseline_knows_the_value() -> None:
-    found = of_rows(KNOWN, LAYOUT)
-    assert found.slices() == ["", "s#0", "s#1"]
-    base = Baseline("test", 5, LAYOUT, found)
+    counted = of_rows(KNOWN, LAYOUT)
+    assert counted.slices() == ["", "s#0", "s#1"]
+    base = Baseline("test", 5, LAYOUT, counted)
     assert base.slice_value("s#1") == "s = y"
     assert base.slice_value("") == "all"
 

@@ -66,21 +66,21 @@ def run(*payloads: Payload) -> tuple[list[Record], list[BatchOutcome]]:
     return records, outcomes
 
 
-def figure(found: Record, kind: str, statistic: str, slice_: str = "") -> record.Measure:
-    return next(m for m in found.measures if (m.kind, m.statistic, m.slice) == (kind, statistic, slice_))
+def figure(window: Record, kind: str, statistic: str, slice_: str = "") -> record.Measure:
+    return next(m for m in window.measures if (m.kind, m.statistic, m.slice) == (kind, statistic, slice_))
 
 
 def test_a_record_has_the_estimate_the_truth_and_what_was_expected_of_the_same_answers() -> None:
-    (found,), _ = run(payload(1500, 0, seed=1))
-    estimate, expected, truth = (figure(found, kind, "accuracy") for kind in ("estimate", "expected", "truth"))
+    (window,), _ = run(payload(1500, 0, seed=1))
+    estimate, expected, truth = (figure(window, kind, "accuracy") for kind in ("estimate", "expected", "truth"))
     assert estimate.value == pytest.approx(expected.value)
     assert abs(expected.value - truth.value) < 0.03
     assert truth.low is not None
     assert truth.low < truth.value
-    assert figure(found, "truth", "accuracy", "plan#1").rows
-    assert (found.model_version, found.judged) == ("7", True)
-    assert not any(m.drifted for m in found.measures)
-    assert figure(found, "window", "labels").value == 1500
+    assert figure(window, "truth", "accuracy", "plan#1").rows
+    assert (window.model_version, window.judged) == ("7", True)
+    assert not any(m.drifted for m in window.measures)
+    assert figure(window, "window", "labels").value == 1500
 
 
 def test_flipped_labels_are_quality_that_fell_and_a_concept_that_drifted() -> None:
@@ -200,10 +200,10 @@ def test_what_the_webhook_did_not_take_is_kept_and_comes_first(monkeypatch: pyte
 
 
 def test_scores_of_unjudged_windows_are_shown_and_not_judged() -> None:
-    (found,), _ = run(payload(60, 0, seed=1, shift=9.0))
-    assert not found.judged
-    assert not [m for m in found.measures if m.kind in ("feature", "prediction", "quality", "share")]
-    assert figure(found, "estimate", "accuracy").value > 0
+    (window,), _ = run(payload(60, 0, seed=1, shift=9.0))
+    assert not window.judged
+    assert not [m for m in window.measures if m.kind in ("feature", "prediction", "quality", "share")]
+    assert figure(window, "estimate", "accuracy").value > 0
     assert of_scores(pa.array([0.5]), WATCH.models[0].cells, [([""], np.zeros(1, np.int64))]).values
 
 
@@ -248,8 +248,8 @@ def test_the_history_keeps_what_it_is_told_to_and_no_older_window(tmp_path: Path
     own = LocalFolder(tmp_path)
     history = History(own.below("h"), own.below("c"), own.below("a"))
     records, outcomes = run(*(payload(200, i * 1000, seed=i) for i in range(4)))
-    for n, (found, folded) in enumerate(zip(records, outcomes, strict=True)):
-        history.add(found.start, n, found.to_arrow({}), folded.published[0].statistics)
+    for n, (window, folded) in enumerate(zip(records, outcomes, strict=True)):
+        history.add(window.start, n, window.to_arrow({}), folded.published[0].statistics)
     history.add(records[2].start, 9, records[2].to_arrow({}), Statistics())  # a later revision
     assert history.newest_revision() == 9
     assert history.newest_sums(records[2].start) == Statistics()

@@ -68,13 +68,13 @@ class Stream:
         every = np.arange(len(self.x))
         parts: dict[int, list[Statistics]] = {}
 
-        def add(start: int, found: Statistics) -> None:
-            parts.setdefault(int(start), []).append(found)
+        def add(start: int, sums: Statistics) -> None:
+            parts.setdefault(int(start), []).append(sums)
 
-        for start, found in split(
+        for start, sums in split(
             self.table(every), self.event_at - self.event_at % WATCH.window, lambda t: of_rows(t, BASE.layout)
         ).items():
-            add(start, found)
+            add(start, sums)
         labelled: dict[int, tuple[float, int]] = {}
         for row in self.labels:
             labelled.setdefault(int(row["pair"]), (float(row["y"]), int(row["at"])))
@@ -90,7 +90,7 @@ class Stream:
                 y, at = labelled[int(row["pair"])]
                 said = AnsweredRows(model.name, model.task, row["prediction"].reshape(1), row["score"].reshape(1), np.asarray([y]))
                 add(at - at % 100, of_answers(table, BASE.layout, said))
-        return {start: merged(found) for start, found in parts.items()}
+        return {start: merged(sums) for start, sums in parts.items()}
 
 
 def stream(n: int, seed: int, *, repeats: bool = True) -> Stream:
@@ -189,14 +189,14 @@ def test_any_split_with_any_crash_equals_one_pass(
     same({start: s for start, s in job.windows().items() if s.values}, rows.one_pass())
 
 
-def same(found: dict[int, Statistics], expected: dict[int, Statistics]) -> None:
+def same(sums: dict[int, Statistics], expected: dict[int, Statistics]) -> None:
     """Counts are equal; sums of losses, which are added in another order, to 1e-12 of themselves."""
-    assert found.keys() == expected.keys()
+    assert sums.keys() == expected.keys()
     for start in expected:
-        assert found[start].values.keys() == expected[start].values.keys()
+        assert sums[start].values.keys() == expected[start].values.keys()
         for key, vector in expected[start].values.items():
             loose = key[1].startswith(QUALITY)
-            np.testing.assert_allclose(found[start].values[key], vector, rtol=1e-12 if loose else 0, atol=0)
+            np.testing.assert_allclose(sums[start].values[key], vector, rtol=1e-12 if loose else 0, atol=0)
 
 
 def test_a_window_that_left_the_state_is_added_to_from_its_file() -> None:
@@ -211,9 +211,9 @@ def test_a_window_that_left_the_state_is_added_to_from_its_file() -> None:
     job.batch(2, rows.payload(range(100, 120), range(0), range(0)), crash="written")
     job.batch(2, rows.payload(range(100, 120), range(0), range(0)))
     expected = {start: s.get(ALL, FEATURES) for start, s in rows.one_pass().items() if s.get(ALL, FEATURES) is not None}
-    found = {start: s.get(ALL, FEATURES) for start, s in job.windows().items() if start < 1000 and s.get(ALL, FEATURES) is not None}
-    assert expected.keys() == found.keys()
-    assert all(np.array_equal(found[start], expected[start]) for start in expected)
+    counted = {start: s.get(ALL, FEATURES) for start, s in job.windows().items() if start < 1000 and s.get(ALL, FEATURES) is not None}
+    assert expected.keys() == counted.keys()
+    assert all(np.array_equal(counted[start], expected[start]) for start in expected)
 
 
 def test_every_window_is_published_once_it_is_over_and_again_only_when_it_grew() -> None:
@@ -287,8 +287,8 @@ def test_a_label_that_nothing_comes_for_is_said_and_not_kept() -> None:
 
 @given(st.lists(st.integers(0, 5), max_size=20), st.lists(st.integers(0, 5), max_size=20))
 def test_lookup_is_the_first_place_or_none(keys: list[int], table: list[int]) -> None:
-    found = ledger.lookup(np.asarray(keys, np.int64), np.asarray(table, np.int64))
-    assert found.tolist() == [table.index(k) if k in table else -1 for k in keys]
+    places = ledger.lookup(np.asarray(keys, np.int64), np.asarray(table, np.int64))
+    assert places.tolist() == [table.index(k) if k in table else -1 for k in keys]
 
 
 def test_a_state_of_other_cells_has_another_identity() -> None:

@@ -76,12 +76,12 @@ def test_a_mini_batch_of_one_is_a_row(family: Family, rows: object, batch: objec
     Z = np.column_stack([rng.normal(size=(30, 2)), np.ones(30)])
     t = np.eye(3)[rng.integers(0, 3, 30)] if k == 3 else rng.integers(0, 2, size=(30, 1)).astype(float)
     curve = np.full((k, 3), 1e-3) if rows is steps.adagrad_rows else np.tile(np.eye(3), (k, 1, 1))
-    one = all_at_once = Fit(np.zeros((k, 3)), curve)
+    row_by_row = all_at_once = Fit(np.zeros((k, 3)), curve)
     all_at_once = rows(how, all_at_once, Z, np.zeros((30, k)), t)  # type: ignore[operator]
     for i in range(30):
-        one = batch(how, one, Z[i : i + 1], np.zeros((1, k)), t[i : i + 1])  # type: ignore[operator]
-    np.testing.assert_allclose(one.w, all_at_once.w, rtol=1e-7, atol=1e-9)
-    np.testing.assert_allclose(one.curve, all_at_once.curve, rtol=1e-7, atol=1e-9)
+        row_by_row = batch(how, row_by_row, Z[i : i + 1], np.zeros((1, k)), t[i : i + 1])  # type: ignore[operator]
+    np.testing.assert_allclose(row_by_row.w, all_at_once.w, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(row_by_row.curve, all_at_once.curve, rtol=1e-7, atol=1e-9)
 
 
 def test_newton_on_squared_loss_is_ridge_regression() -> None:
@@ -206,13 +206,13 @@ def test_newton_partitions_multiply_to_what_one_partition_gives() -> None:
     y = X @ [1.0, -2.0, 0.5] + 1.0 + 0.1 * rng.normal(size=3000)
     learner = make("linear_regression", {"optimizer": "newton"})
     state = learner.update(learner.init(3), learner.summarize(learner.init(3), X[:1000], y[:1000]))
-    one = learner.update(state, learner.summarize(state, X[1000:], y[1000:]))
+    whole = learner.update(state, learner.summarize(state, X[1000:], y[1000:]))
     two = learner.update(
         state, learner.merge(learner.summarize(state, X[1000:2000], y[1000:2000]), learner.summarize(state, X[2000:], y[2000:]))
     )
-    np.testing.assert_allclose(learner.predict(one, X), learner.predict(two, X), atol=0.05)
-    np.testing.assert_allclose(one.moments.mean, two.moments.mean, rtol=1e-9)
-    np.testing.assert_allclose(one.moments.m2, two.moments.m2, rtol=1e-9)
+    np.testing.assert_allclose(learner.predict(whole, X), learner.predict(two, X), atol=0.05)
+    np.testing.assert_allclose(whole.moments.mean, two.moments.mean, rtol=1e-9)
+    np.testing.assert_allclose(whole.moments.m2, two.moments.m2, rtol=1e-9)
 
 
 def test_adagrad_partitions_average_their_weights_and_add_their_squares() -> None:
@@ -248,14 +248,14 @@ def test_l1_shrinks_useless_coefficients_more_than_useful_ones() -> None:
     rng = np.random.default_rng(11)
     X = rng.normal(size=(3000, 6))
     y = (X[:, 0] + 0.3 * rng.logistic(size=3000) > 0).astype(float)
-    found = []
+    sizes = []
     for l1 in (0.0, 0.05):
         learner = make("logistic_regression", {"l1": l1})
         weights = learner.weights(learner.update(learner.init(6), learner.summarize(learner.init(6), X, y)))
         assert weights is not None
-        found.append(np.abs(weights.coefficients))
-    assert found[1][1:].sum() < 0.5 * found[0][1:].sum()
-    assert found[1][0] > 0.5
+        sizes.append(np.abs(weights.coefficients))
+    assert sizes[1][1:].sum() < 0.5 * sizes[0][1:].sum()
+    assert sizes[1][0] > 0.5
 
 
 def test_l2_pulls_towards_the_warm_start_and_not_to_zero() -> None:

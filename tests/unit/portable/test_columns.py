@@ -19,9 +19,9 @@ INPUTS: dict[str, ColumnKind] = {"n": "number", "t": "text", "v": "vector"}
 
 
 def test_numbers_from_rows() -> None:
-    found = columns.from_rows([{"n": 1}, {"n": 2.5}, {"n": True}, {"n": None}, {}], {"n": "number"})
-    np.testing.assert_array_equal(found["n"], [1.0, 2.5, 1.0, math.nan, math.nan])
-    assert found["n"].dtype == np.float64
+    arrays = columns.from_rows([{"n": 1}, {"n": 2.5}, {"n": True}, {"n": None}, {}], {"n": "number"})
+    np.testing.assert_array_equal(arrays["n"], [1.0, 2.5, 1.0, math.nan, math.nan])
+    assert arrays["n"].dtype == np.float64
 
 
 def test_text_from_rows_is_spelled_as_spark_spells_it() -> None:
@@ -50,8 +50,8 @@ def test_spelled_doubles_read_back_as_they_were(value: float) -> None:
 
 
 def test_vectors_from_rows() -> None:
-    found = columns.from_rows([{"v": [1, 2]}, {"v": None}, {"v": [0.5, None]}], {"v": "vector"})["v"]
-    np.testing.assert_array_equal(found, [[1, 2], [math.nan, math.nan], [0.5, math.nan]])
+    vectors = columns.from_rows([{"v": [1, 2]}, {"v": None}, {"v": [0.5, None]}], {"v": "vector"})["v"]
+    np.testing.assert_array_equal(vectors, [[1, 2], [math.nan, math.nan], [0.5, math.nan]])
 
 
 def test_vectors_of_several_lengths_are_refused() -> None:
@@ -82,8 +82,8 @@ def test_a_missing_column_is_named() -> None:
 
 
 def test_no_rows_give_empty_columns() -> None:
-    found = columns.from_rows([], INPUTS)
-    assert {name: len(values) for name, values in found.items()} == {"n": 0, "t": 0, "v": 0}
+    arrays = columns.from_rows([], INPUTS)
+    assert {name: len(values) for name, values in arrays.items()} == {"n": 0, "t": 0, "v": 0}
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -100,14 +100,14 @@ def test_arrow(batch: bool) -> None:
         }
     )
     inputs: dict[str, ColumnKind] = {"n": "number", "b": "number", "t": "text", "i": "text", "d": "text", "v": "vector", "none": "text"}
-    found = columns.from_arrow(table.to_batches()[0] if batch else table, inputs)
-    np.testing.assert_array_equal(found["n"], [1.0, math.nan, 3.0])
-    np.testing.assert_array_equal(found["b"], [1.0, math.nan, 0.0])
-    assert found["t"].tolist() == ["a", None, "c"]
-    assert found["i"].tolist() == ["0", None, "7"]
-    assert found["d"].tolist() == ["1.0", None, "2.5"]
-    np.testing.assert_array_equal(found["v"], [[1, 2], [math.nan, math.nan], [3, math.nan]])
-    assert found["none"].tolist() == [None, None, None]
+    arrays = columns.from_arrow(table.to_batches()[0] if batch else table, inputs)
+    np.testing.assert_array_equal(arrays["n"], [1.0, math.nan, 3.0])
+    np.testing.assert_array_equal(arrays["b"], [1.0, math.nan, 0.0])
+    assert arrays["t"].tolist() == ["a", None, "c"]
+    assert arrays["i"].tolist() == ["0", None, "7"]
+    assert arrays["d"].tolist() == ["1.0", None, "2.5"]
+    np.testing.assert_array_equal(arrays["v"], [[1, 2], [math.nan, math.nan], [3, math.nan]])
+    assert arrays["none"].tolist() == [None, None, None]
 
 
 def test_arrow_of_another_type_is_refused() -> None:
