@@ -1,7 +1,7 @@
 # Everything here sets up what it needs by itself: no root, no Docker. Only Python 3.11 or newer and Java 17 must be there.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test browser promtool dashboard demo check lock campaign bench bench-quick bench-peers soak clean
+.PHONY: help setup test browser promtool dashboard demo check lock campaign fuzz bench bench-quick bench-peers soak clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -51,6 +51,9 @@ lock: $(READY) ## Write requirements.lock anew from pyproject.toml (keeps versio
 
 campaign: setup ## Run the long campaigns: kills and soaks
 	$(BIN)/pytest -m campaign --timeout 3600
+
+fuzz: setup ## Attack it in numbers: a hundred thousand hostile records over ten schemas (the tests named test_fuzz_…)
+	$(BIN)/pytest -m campaign --timeout 3600 -k test_fuzz -s
 
 bench: setup ## Measure everything beside its peers, in about 15 minutes: benchmarks/RESULTS.md and a picture
 	$(BIN)/python -m benchmarks suite

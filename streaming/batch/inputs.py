@@ -6,6 +6,7 @@ rows again.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -18,6 +19,7 @@ from pyspark.sql.types import StringType, StructField, StructType
 from streaming.config.load import Config
 from streaming.errors import ConfigError
 from streaming.kafka import admin, read
+from streaming.models.manifest import at
 from streaming.records import events, tables
 from streaming.records.schema import CORRUPT
 
@@ -69,45 +71,72 @@ def decoded(chunk: Chunk, source: BatchInput, config: Config, schema: StructType
     """The rows of a chunk as decoded events, see :func:`streaming.records.events.decode`."""
     if source.format == "kafka":
         return events.decode(_records(chunk, config, spark), config.events, schema)
-    read = spark.read
+    root = _root(source.uri, spark)
     if source.format == "json":
-        return events.decode(_lines(read.text(chunk.files)), config.events, schema)
+        return events.decode(_lines(spark.read.text(chunk.files), root), config.events, schema)
     if source.format == "delta":
-        rows = read.option("versionAsOf", chunk.version or 0).format("delta").load(source.uri)
-    elif source.format == "csv":
-        rows = _csv(chunk.files, spark)
+        rows = spark.read.option("versionAsOf", chunk.version or 0).format("delta").load(source.uri)
     else:
-        rows = read.parquet(*chunk.files)
-    return tables.decode(rows, config.events, schema, where=_place(source.format))
+        rows = _folders_as_columns(chunk.files, source.format, root, spark)
+    return tables.decode(rows, config.events, schema, where=_place(source.format, root))
 
 
-def _place(of: Format) -> dict[str, Column]:
-    """Where a row of a file stood: the file, the byte at which Spark's split began, the row's number from there, the file's time."""
+def _folders_as_columns(files: list[str], of: Format, root: str, spark: SparkSession) -> DataFrame:
+    """The rows of data files; a folder named `day=2026-01-31` below `root` is a column of all its rows. What its type is, the event schema says."""
+    spark.conf.set("spark.sql.sources.partitionColumnTypeInference.enabled", "false")
+    try:
+        return _csv(files, root, spark) if of == "csv" else spark.read.option("basePath", root).parquet(*files)
+    except AnalysisException as unlike:
+        first = str(unlike).strip().splitlines()[0]
+        raise ConfigError(
+            f"--input: {root}: its files and folders do not make one table: {first}; give one of its folders alone"
+        ) from unlike
+
+
+def _root(uri: str, spark: SparkSession) -> str:
+    """The folder that the names of the files count from: the input itself, what stands before the first glob, or above the one file."""
+    fs, path = at(spark, uri)
+    parts = str(fs.makeQualified(path).toUri().toString()).split("/")
+    globs = [i for i, part in enumerate(parts) if set(part) & set("*?[{")]
+    if globs:
+        return "/".join(parts[: globs[0]])
+    return "/".join(parts) if fs.getFileStatus(path).isDirectory() else "/".join(parts[:-1])
+
+
+def _place(of: Format, root: str) -> dict[str, Column]:
+    """Where a row of a file stood: the file below `root`, the byte at which Spark's split began, the row's number from there, the file's time."""
     split = F.col("_metadata.file_block_start")
     # Parquet knows the number of a row; of lines only the order in their split is known.
     known = of == "parquet"
     row = F.col("_metadata.row_index") if known else F.monotonically_increasing_id().bitwiseAND(F.lit(_ROW_BITS))
     return {
-        "topic": F.col("_metadata.file_name"),
+        "topic": _below(root, F.col("_metadata.file_path")),
         "partition": F.lit(0).cast("bigint") if known else split,
         "offset": row,
         "timestamp": F.col("_metadata.file_modification_time"),
     }
 
 
-def _lines(lines: DataFrame) -> DataFrame:
+def _below(root: str, path: Column) -> Column:
+    """The path of a file counted from `root`: its name alone, unless it is in a folder of its own. file:/x and file:///x are the same."""
+    one_slash = F.regexp_replace(path, "^([a-zA-Z][a-zA-Z0-9+.-]*):/+", "$1:/")
+    prefix = re.sub("^([a-zA-Z][a-zA-Z0-9+.-]*):/+", r"\1:/", root).rstrip("/") + "/"
+    return F.when(one_slash.startswith(prefix), F.substring(one_slash, len(prefix) + 1, 1 << 20)).otherwise(one_slash)
+
+
+def _lines(lines: DataFrame, root: str) -> DataFrame:
     """Lines of text as records of a topic; blank lines are no records."""
     value = F.col("value").cast("binary")
-    place = [column.alias(name) for name, column in _place("json").items()]
+    place = [column.alias(name) for name, column in _place("json", root).items()]
     return lines.select(F.lit(None).cast("binary").alias("key"), value.alias("value"), *place).where(F.length("value") > 0)
 
 
-def _csv(files: list[str], spark: SparkSession) -> DataFrame:
+def _csv(files: list[str], root: str, spark: SparkSession) -> DataFrame:
     """Every column as text: what a value is, the event schema says. A line that does not fit the header keeps its text."""
     names = spark.read.option("header", True).csv(files[0]).columns
     schema = StructType([StructField(name, StringType()) for name in (*names, CORRUPT)])
     options = {"header": "true", "mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT, "enforceSchema": "false"}
-    return spark.read.options(**options).schema(schema).csv(files)
+    return spark.read.options(**options).option("basePath", root).schema(schema).csv(files)
 
 
 def _records(chunk: Chunk, config: Config, spark: SparkSession) -> DataFrame:

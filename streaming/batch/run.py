@@ -1,7 +1,9 @@
 """Batch scoring: files or a range of the events topic in, one folder out, with the decode, the model and the records of the stream.
 
 The work is cut into chunks. Each chunk is written whole, beside the target; when all are there, one rename puts the
-result in place. A run that was killed goes on with the chunks that are missing; a reader never sees half a result.
+result in place, and a manifest that names its files comes last. A run that was killed goes on with the chunks that are
+missing. Where a rename is one step (local disks, HDFS) a reader never sees half a result; on object stores it is a copy
+of one file after the other, and the result is whole when the manifest is there.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ OutputFormat = Literal["parquet", "json", "delta"]
 #: Where a run keeps its chunks until all are there.
 _PARTIAL: Final = ".partial"
 _PLAN: Final = "_plan.json"
+#: Comes last: the counts, and every data file of the result with its size.
+MANIFEST: Final = "_manifest.json"
 _CHUNK: Final = "chunk"
 #: Rows go to one of two folders; writing both at once saves a second pass, and a sort.
 _OUTCOME: Final = "outcome"
@@ -102,27 +106,24 @@ def run(
     wrong = mismatches(model.inputs(), event_columns(schema, config.events))
     if wrong:
         raise ConfigError(f"events.schema does not fit the model: {'; '.join(wrong)}")
-    if _exists(spark, output) and not overwrite:
-        raise ConfigError(f"{output}: is there already; choose another --output, or replace it with --overwrite")
-    partial = HadoopFolder(output.rstrip("/") + _PARTIAL, spark)
-    chunks = _plan(partial, config, source, output_format, overwrite=overwrite)
+    asked = _asked(config, source, model, output_format)
+    partial, target = HadoopFolder(output.rstrip("/") + _PARTIAL, spark), HadoopFolder(output.rstrip("/"), spark)
+    step = _next_step(partial, target, asked, overwrite=overwrite)
+    if step == "seal":
+        return _seal(target, resumed=None)
+    chunks = _plan(partial, asked, config, source, anew=step == "anew")
     # Both outcomes are written in one pass with both files open; without this Spark would sort every row first.
     spark.conf.set("spark.sql.maxConcurrentOutputFileWriters", "2")
-    counts: list[dict[str, int]] = []
     resumed = 0
     for i, chunk in enumerate(chunks):
         name = f"_chunk-{i:05d}.json"
-        counted = partial.read(name)
-        if counted is None:
-            rows = score(inputs.decoded(chunk, source, config, schema, spark), config, schema, model)
-            counted = json.dumps(_write(rows, i, partial.uri, output_format)).encode()
-            partial.replace(name, counted)
-        else:
+        if partial.read(name) is not None:
             resumed += 1
-        counts.append(json.loads(counted))
+            continue
+        rows = score(inputs.decoded(chunk, source, config, schema, spark), config, schema, model)
+        partial.replace(name, json.dumps(_write(rows, i, partial.uri, output_format)).encode())
     _move(spark, partial.uri, output)
-    predicted, rejected = (sum(chunk[name] for chunk in counts) for name in ("predicted", "rejected"))
-    return BatchReport(predicted + rejected, predicted, rejected, len(chunks), resumed)
+    return _seal(target, resumed=resumed)
 
 
 @contextmanager
@@ -161,22 +162,73 @@ def _write(rows: DataFrame, i: int, uri: str, output_format: OutputFormat) -> di
     return {name: int(seen.get[name]) for name in names}
 
 
-def _plan(partial: HadoopFolder, config: Config, source: BatchInput, output_format: str, *, overwrite: bool) -> list[Chunk]:
+def _asked(config: Config, source: BatchInput, model: Model, output_format: str) -> dict[str, object]:
+    """All that decides what the chunks of a run hold: chunks of two runs may only be mixed when it is the same."""
+    decoding = config.events.model_dump(mode="json", include={"ddl", "key", "time", "columns", "max_future"})
+    files = getattr(model, "fingerprint", None)
+    named = {"name": config.model.name, "version": config.model.version, "uri": config.model.uri, "files": files}
+    return {"source": source.described(), "model": named, "decoding": decoding, "format": output_format}
+
+
+def _plan(partial: HadoopFolder, asked: dict[str, object], config: Config, source: BatchInput, *, anew: bool) -> list[Chunk]:
     """The chunks of this run: those of the unfinished run that is there, or new ones."""
-    model = {"name": config.model.name, "version": config.model.version, "uri": config.model.uri, "sha256": config.model.sha256}
-    asked = {"source": source.described(), "model": model, "schema": config.events.ddl, "format": output_format}
     written = partial.read(_PLAN)
-    if written is not None and not overwrite:
+    if written is not None and not anew:
         plan = json.loads(written)
         if plan["asked"] != asked:
+            unlike = sorted(name for name in asked if plan["asked"].get(name) != asked[name])
             raise StateError(
-                f"{partial.uri}: an unfinished run of another input, model or format; finish that one, or start anew with --overwrite"
+                f"{partial.uri}: an unfinished run of another {' and '.join(unlike)}; finish that one as it was asked for, or start anew with --overwrite"
             )
         return [Chunk(**chunk) for chunk in plan["chunks"]]
     _remove(partial.spark, partial.uri)
     chunks = inputs.chunks(source, config, partial.spark)
     partial.replace(_PLAN, json.dumps({"asked": asked, "chunks": [vars(chunk) for chunk in chunks]}).encode())
     return chunks
+
+
+def _planned(folder: HadoopFolder) -> object:
+    """What the run was asked for that made this folder; None when none did."""
+    plan = folder.read(_PLAN)
+    return None if plan is None else json.loads(plan).get("asked")
+
+
+def _next_step(
+    partial: HadoopFolder, target: HadoopFolder, asked: dict[str, object], *, overwrite: bool
+) -> Literal["go on", "anew", "seal"]:
+    """How to begin, by what stands at the target: make the chunks that are missing, make all of them, or only write the manifest. ConfigError when it is taken."""
+    if overwrite:
+        return "anew"
+    if not _exists(target.spark, target.uri):
+        return "go on"
+    if target.read(MANIFEST) is None:
+        if _planned(partial) == asked:
+            return "anew"  # interrupted while file after file was put in place: some are neither here nor there
+        if _planned(target) == asked:
+            return "seal"  # interrupted when all of them were
+    raise ConfigError(f"{target.uri}: is there already; choose another --output, or replace it with --overwrite")
+
+
+def _seal(target: HadoopFolder, *, resumed: int | None) -> BatchReport:
+    """Write the manifest of a result that is in place. `resumed` None: all of its chunks are from an earlier run."""
+    counts = [json.loads(target.read(name) or b"{}") for name in target.names() if name.startswith("_chunk-")]
+    predicted, rejected = (sum(count[name] for count in counts) for name in ("predicted", "rejected"))
+    report = BatchReport(predicted + rejected, predicted, rejected, len(counts), len(counts) if resumed is None else resumed)
+    target.replace(MANIFEST, json.dumps({**vars(report), "files": _files(target.spark, target.uri)}, indent=1).encode())
+    return report
+
+
+def _files(spark: SparkSession, uri: str) -> dict[str, int]:
+    """The data files below a folder, counted from there, with their sizes in bytes."""
+    fs, root = at(spark, uri)
+    listed, found = fs.listFiles(root, True), {}
+    prefix = str(fs.makeQualified(root).toUri().getPath()).rstrip("/") + "/"
+    while listed.hasNext():
+        status = listed.next()
+        name = str(status.getPath().toUri().getPath()).removeprefix(prefix)
+        if not any(part.startswith(("_", ".")) for part in name.split("/")):
+            found[name] = int(status.getLen())
+    return dict(sorted(found.items()))
 
 
 def _exists(spark: SparkSession, uri: str) -> bool:

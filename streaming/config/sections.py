@@ -30,6 +30,8 @@ class Events(Section):
     key: str
     #: Dotted path of the event's time: ISO 8601 text, epoch seconds or milliseconds. None: the Kafka record's time.
     time: str | None = None
+    #: An event whose time is further ahead of its record's own timestamp is rejected. None: any time is believed.
+    max_future: Duration | None = "1 hour"
     #: Extra top-level columns for the model, column name -> dotted path of a nested field.
     columns: dict[str, str] = Field(default_factory=dict)
     #: Where a job without a checkpoint starts.

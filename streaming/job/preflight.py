@@ -17,6 +17,7 @@ from streaming import config as cfg
 from streaming.config.sections import SavedModel
 from streaming.config.values import seconds
 from streaming.errors import ConfigError, EnvironmentFailure, StateError, StreamingError, TransientError
+from streaming.job import topics
 from streaming.kafka import admin
 from streaming.lanes import learn
 from streaming.learning import labels, origin, state_file
@@ -135,7 +136,8 @@ def _topics(ready: Ready) -> str:
             f"Kafka at {config.kafka.bootstrap_servers}: no topic {', '.join(missing)}; create what is missing with: streaming topics {ready.source}"
         )
     ready.partitions = there
-    return ", ".join(f"{topic} ({n} partition{'s' if n > 1 else ''})" for topic, n in there.items())
+    said = ", ".join(f"{topic} ({n} partition{'s' if n > 1 else ''})" for topic, n in there.items())
+    return said + topics.narrow(ready.spark, config, there)
 
 
 def _schema(ready: Ready) -> str:
@@ -191,7 +193,7 @@ def _mode(ready: Ready) -> str:
     return ready.mode + (f": real-time mode is not possible: {why_not}" if why_not else "")
 
 
-def _slots(ready: Ready) -> str:
+def slots(ready: Ready) -> str:
     n = ready.partitions.get(ready.config.events.topic, 0)
     needed = slots_needed(n, ready.mode or "microbatch")
     have = int(ready.spark.sparkContext.defaultParallelism)
@@ -219,6 +221,8 @@ def _state(ready: Ready) -> str:
             "put it on hdfs://, s3a:// or the like"
         )
     _claim(ready)
+    if ready.partitions:
+        topics.remember(files.folder(where, lambda: ready.spark), admin.ids(ready.spark, config.kafka, ready.partitions), where=where)
     return f"{where}: belongs to {config.name}"
 
 
@@ -264,7 +268,9 @@ def _learners(ready: Ready) -> str:
     ready.learning = open_learners(config, state, warm=warm, source=ready.source, features=features)
     for learning in ready.learning:
         learning.tie(origin.query_of(checkpoint))
-    return ", ".join(f"{section.name} ({section.algorithm}, {section.role})" for section in config.learners)
+    named = ", ".join(f"{section.name} ({section.algorithm}, {section.role})" for section in config.learners)
+    width = int(getattr(ready.model.fitted, "numFeatures", 0)) if isinstance(ready.model, SparkModel) else 0
+    return named + topics.features_fit(width, config.kafka, source=ready.source)
 
 
 def features_of(config: cfg.Config, spark: SparkSession) -> str | None:
@@ -324,7 +330,7 @@ CHECKS: Final = (
     Check("model", _model, lane="score"),
     Check("model columns", _columns, ("event schema", "model"), lane="score"),
     Check("mode", _mode, ("model",), lane="score"),
-    Check("task slots", _slots, ("broker and topics",)),
+    Check("task slots", slots, ("broker and topics",)),
     Check("state", _state),
     Check("learners", _learners, ("state", "model")),
     Check("store", _store, lane="store", may_come_later=True),

@@ -38,6 +38,8 @@ class Reporter:
     metrics: JobMetrics
     on_progress: Callable[[Progress], None]
     spans: Spans | None = None
+    #: How many partitions each topic had when it was looked at last.
+    partitions: dict[str, int] = field(default_factory=dict)
     #: Lanes whose offsets the broker would not take at the last attempt: said once, not with every batch.
     _refused: set[str] = field(default_factory=set)
 
@@ -76,7 +78,9 @@ class Reporter:
         lag_events: int | None = None
         lag_s: float | None = None
         try:
-            lag_events = reports.behind(read_to, self.ends.ends(topic))
+            ends = self.ends.ends(topic)
+            self.partitions[topic] = len(ends)
+            lag_events = reports.behind(read_to, ends)
             lag_s = self.ends.age_s(topic, read_to) if lag_events else 0.0
         except StreamingError as error:
             # Whether the lanes survive an outage is their own affair; a figure for the log is no reason to stop.

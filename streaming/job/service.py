@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -82,7 +82,7 @@ def serve(
         ends, offsets = tail(active, config.kafka), groups(active, config.kafka)
         reporter = Reporter(config.name, ends, offsets, metrics, on_progress or _log, spans.of_environment(config.name))
         held.callback(reporter.close)
-        job = _Job(config, supervisor, reporter, health, publisher if learn.LANE in lanes else None)
+        job = _Job(config, supervisor, reporter, health, publisher if learn.LANE in lanes else None, ready)
         job.run(
             stop,
             started=f"started name={config.name} lanes={','.join(lanes)} mode={ready.mode} model={config.model.name}:{config.model.version}",
@@ -105,6 +105,7 @@ class _Job:
     reporter: Reporter
     health: Health
     publisher: Publisher | None
+    ready: preflight.Ready
 
     def run(self, stop: threading.Event, *, started: str) -> None:
         """Start the lanes, look after them until `stop` is set, and stop them. Raises the error that ends the job."""
@@ -140,7 +141,20 @@ class _Job:
                     log.warning("requests to the learners are not carried out now: %s", failed)
             for lane in self.supervisor.lanes:
                 self.reporter.report(lane)
+            keep_up(self.ready, self.reporter.partitions)
             self.health.update(self.supervisor.look())
+
+
+def keep_up(ready: preflight.Ready, partitions: Mapping[str, int]) -> None:
+    """Take notice of partitions that the events topic has been given since: `partitions` by topic, as they are now.
+
+    EnvironmentFailure when real-time mode, which holds a slot for each of them, would leave the other lanes none.
+    """
+    topic = ready.config.events.topic
+    before, now = ready.partitions.get(topic, 0), partitions.get(topic, 0)
+    if now > before and score.LANE in ready.lanes:
+        ready.partitions[topic] = now
+        log.warning("topic=%s partitions=%d were=%d: %s", topic, now, before, preflight.slots(ready))
 
 
 def _carry_out(publisher: Publisher) -> str:

@@ -42,8 +42,8 @@ def _store_lane(ready: preflight.Ready, config: Config) -> Lane:
     rejected = PendingCounts()
 
     def begin(on_error: Callable[[BaseException], None]) -> StreamingQuery:
-        target = preflight.store_of(ready)
-        records = read.stream(ready.spark, config.kafka, config.predictions.topic, max_records=config.store.max_predictions_per_trigger)
+        target, limit = preflight.store_of(ready), config.store.max_predictions_per_trigger
+        records = read.stream(ready.spark, config.kafka, config.predictions.topic, max_records=limit, headers=True)
         return store.start(records, config, target, on_error=on_error, on_rejected=rejected.add)
 
     return Lane(store.LANE, config.predictions.topic, begin, rejected=rejected)
@@ -99,6 +99,7 @@ def _score_lane(ready: preflight.Ready, config: Config) -> Lane:
             starting=config.events.starting,
             fail_on_data_loss=config.events.on_data_loss == "fail",
             max_records=config.score.max_events_per_trigger if ready.mode == "microbatch" else None,
+            headers=True,
         )
         weights = weights_file.frame(ready.spark, f"{config.state}/{weights_file.FILE}") if config.learners else None
         return score.start(events, config, ready.schema, ready.model, mode=ready.mode, weights=weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,8 +10,9 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from streaming.config.sections import Kafka
+from streaming.errors import ConfigError
 from streaming.kafka.causes import causes
-from streaming.kafka.client import explained, java, properties
+from streaming.kafka.client import READS, explained, java, properties
 
 
 def partitions(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> dict[str, int]:
@@ -28,6 +29,28 @@ def partitions(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> dict
         return known
 
 
+def ids(spark: SparkSession, kafka: Kafka, topics: Collection[str]) -> dict[str, str]:
+    """The id that the broker gave each of these topics, which exist: a topic made anew has another. Empty where the broker knows none."""
+    with _client(spark, kafka) as admin:
+        described = admin.describeTopics(_java_list(spark, topics)).allTopicNames().get()
+        named = {topic: described.get(topic).topicId() for topic in topics}
+        none = java(spark).org.apache.kafka.common.Uuid.ZERO_UUID
+        return {topic: str(topic_id.toString()) for topic, topic_id in named.items() if not topic_id.equals(none)}
+
+
+def longest_records(spark: SparkSession, kafka: Kafka, topics: Collection[str]) -> dict[str, int]:
+    """max.message.bytes of each of these topics, which exist; empty when the principal may not ask."""
+    jvm = java(spark)
+    resource, key = jvm.org.apache.kafka.common.config.ConfigResource, "max.message.bytes"
+    places = {topic: resource(resource.Type.TOPIC, topic) for topic in topics}
+    try:
+        with _client(spark, kafka) as admin:
+            configs = admin.describeConfigs(_java_list(spark, places.values())).all().get()
+            return {topic: int(configs.get(place).get(key).value()) for topic, place in places.items()}
+    except ConfigError:  # no ACL DescribeConfigs
+        return {}
+
+
 def offsets(spark: SparkSession, kafka: Kafka, topic: str, where: str | int) -> dict[int, int]:
     """The offset of each partition at `where`: earliest, latest, or the first at or after a time (milliseconds since 1970).
 
@@ -42,7 +65,7 @@ def offsets(spark: SparkSession, kafka: Kafka, topic: str, where: str | int) -> 
         wanted = jvm.java.util.HashMap()
         for place in places:
             wanted.put(place, at)
-        listed = admin.listOffsets(wanted).all().get()
+        listed = admin.listOffsets(wanted, jvm.org.apache.kafka.clients.admin.ListOffsetsOptions(_isolation(jvm, kafka))).all().get()
         return {p: int(listed.get(place).offset()) for p, place in enumerate(places)}
 
     with _client(spark, kafka) as admin:
@@ -52,6 +75,13 @@ def offsets(spark: SparkSession, kafka: Kafka, topic: str, where: str | int) -> 
         if where == "latest":
             return ends
         return {p: ends[p] if first < 0 else first for p, first in ask(admin, spec.forTimestamp(int(where))).items()}
+
+
+def _isolation(jvm: Any, kafka: Kafka) -> Any:
+    """Where a topic ends for who reads: before the first transaction that is still open, unless kafka.options say otherwise."""
+    level = (READS | kafka.plain_options())["isolation.level"]
+    levels = jvm.org.apache.kafka.common.IsolationLevel
+    return levels.READ_COMMITTED if level.lower() == "read_committed" else levels.READ_UNCOMMITTED
 
 
 def create_topics(

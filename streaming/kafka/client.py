@@ -20,6 +20,9 @@ from streaming.kafka.causes import causes
 #: How long the broker may take to answer a question.
 ANSWER_WITHIN_MS: Final = 15_000
 
+#: What everything that reads asks for, unless kafka.options say otherwise: records of an aborted transaction were never sent.
+READS: Final = {"isolation.level": "read_committed"}
+
 
 def spark_options(kafka: Kafka) -> dict[str, str]:
     """The broker's address and the client options, as Spark's Kafka source and sink take them."""

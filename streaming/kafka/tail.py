@@ -10,7 +10,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from streaming.config.sections import Kafka
-from streaming.kafka.client import explained, java, properties
+from streaming.kafka.client import READS, explained, java, properties
 
 
 @dataclass
@@ -64,9 +64,12 @@ def tail(spark: SparkSession, kafka: Kafka) -> Tail:
     """A connection that answers where topics end."""
     jvm = java(spark)
     options = properties(jvm, kafka)
+    for key, value in READS.items():
+        options.putIfAbsent(key, value)
     for key in ("key.deserializer", "value.deserializer"):
         options.put(key, "org.apache.kafka.common.serialization.ByteArrayDeserializer")
     options.put("enable.auto.commit", "false")
+    options.put("metadata.max.age.ms", "30000")  # partitions that are added are seen soon
     options.put("max.poll.records", "1")
     options.put("default.api.timeout.ms", "3000")
     options.put("request.timeout.ms", "3000")

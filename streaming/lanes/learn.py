@@ -6,9 +6,11 @@ rows and the same states; after it the repeat finds the state of this batch and 
 
 from __future__ import annotations
 
+import json
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Final
 
 from pyspark.sql import DataFrame
@@ -17,15 +19,16 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming.config.load import Config
 from streaming.config.values import interval
-from streaming.kafka import write
+from streaming.kafka import read, write
 from streaming.learning import origin
-from streaming.learning.labels import Inputs, pairs
+from streaming.learning.labels import Inputs, late, pairs
 from streaming.learning.publish import Publisher
 from streaming.learning.state_log import Ends
 from streaming.learning.summaries import Job, summarize
 from streaming.learning.teach import Learned, Rejected, teach
 from streaming.records import rejected as refusals
 from streaming.runtime import files
+from streaming.runtime.files import Folder
 
 log = logging.getLogger(__name__)
 
@@ -82,12 +85,42 @@ def _reject(rows: DataFrame, rejected: Sequence[Rejected], config: Config) -> No
     if not rejected:
         return
     refused = rows.sparkSession.createDataFrame([tuple(vars(r).values()) for r in rejected], _REJECTED)
-    source = F.struct("topic", "partition", "offset", "raw_key", "raw_value")
-    record = refusals.record(config.predictions.rejected_topic, source=source, reason=F.col("reason"), error=F.col("error"), lane=LANE)
-    write.batch(refused.select(record.alias("record")).select("record.*"), config.kafka)
+    source = F.struct("topic", "partition", "offset", "timestamp", "raw_key", "raw_value", "headers")
+    record = refusals.record(
+        config.predictions.rejected_topic,
+        source=source,
+        reason=F.col("reason"),
+        error=F.col("error"),
+        lane=LANE,
+        room=write.room(config.kafka),
+    )
+    write.batch(_as_they_stand(refused, rejected, config).select(record.alias("record")).select("record.*"), config.kafka)
+
+
+def _as_they_stand(refused: DataFrame, rejected: Sequence[Rejected], config: Config) -> DataFrame:
+    """The rejected labels with the key, value, headers and timestamp of their records, read again: the state of the join has only some of them.
+
+    What the broker no longer has is left as the state has it; of an event that carried its label nothing is left then but its place.
+    """
+    places: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for label in rejected:
+        places[label.topic][label.partition].add(label.offset)
+    again = [read.around(refused.sparkSession, config.kafka, topic, offsets) for topic, offsets in places.items()]
+    position = ("topic", "partition", "offset")
+    original = reduce(DataFrame.unionByName, again).select(
+        *position, "timestamp", "headers", F.col("key").alias("k"), F.col("value").alias("v")
+    )
+    both = refused.join(original, list(position), "left")
+    return both.withColumns({"raw_key": F.coalesce("k", "raw_key"), "raw_value": F.coalesce("v", "raw_value")})
 
 
 _REJECTED: Final = "topic STRING, partition INT, offset BIGINT, raw_key BINARY, raw_value BINARY, reason STRING, error STRING"
+
+
+def late_before(offsets: Folder, n: int) -> int:
+    """The watermark, in milliseconds since 1970, at which batch `n` drops a record for coming late: Spark compares with that of the batch before."""
+    written = (offsets.read(str(n - 1)) or b"").splitlines()
+    return int(json.loads(written[1])["batchWatermarkMs"]) if len(written) > 1 else 0
 
 
 def start(
@@ -101,14 +134,17 @@ def start(
     at: Callable[[str], None] = lambda step: None,
 ) -> StreamingQuery:
     """Start the lane's query. `on_error` gets the original exception of a failed batch, `on_learned` each learner's outcome."""
-
+    assert config.labels is not None
+    delay = config.labels.max_delay
     checkpoint = files.folder(f"{config.state}/checkpoints/{LANE}", lambda: inputs.predictions.sparkSession)
+    offsets = checkpoint.below("offsets")
 
     def batch(rows: DataFrame, n: int) -> None:
         try:
             if query := rows.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId"):
                 publisher.settle(query)
             ends = origin.ends(checkpoint, n)
+            rows = late(rows, late_before(offsets, n), delay)
             for learned in learn_batch(rows, n, publisher=publisher, config=config, at=at, ends=ends, on_rejected=on_rejected):
                 log.info("%s", learned.line())
                 on_learned(learned)

@@ -5,6 +5,7 @@ At least once: after a crash up to one trigger of events is scored again, and a 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pyspark.sql import Column, DataFrame
@@ -19,7 +20,7 @@ from streaming.lanes.counted import counted
 from streaming.learning import live_weights, state_file, weights_file
 from streaming.models.base import Model
 from streaming.records import predictions, rejected
-from streaming.records.events import decode
+from streaming.records.events import decode, say
 from streaming.records.schema import META, PROBLEM, field_column
 
 LANE: Final = "score"
@@ -33,6 +34,12 @@ PRODUCER: Final = {
     "realtime": {},
     "microbatch": {"kafka.linger.ms": "20", "kafka.batch.size": "262144"},
 }
+
+#: A byte of text takes up to six in JSON (\\u0000), a DOUBLE up to 25 with its comma, and all the short fields of a prediction together
+#: this much: an event_id of 280, names of 100, times, numbers, and the names of the fields.
+_JSON_LETTER: Final = 6
+_JSON_NUMBER: Final = 25
+_SHORT_FIELDS: Final = 1024
 
 
 def score(
@@ -71,20 +78,39 @@ def optimized(frame: DataFrame) -> DataFrame:
     return DataFrame(jvm.org.apache.spark.sql.classic.Dataset.ofRows(session, plan), frame.sparkSession)
 
 
-def judged(scored: DataFrame) -> DataFrame:
-    """Scored rows, `_problem` filled in where the model failed: null now means that there is a prediction."""
+def judged(scored: DataFrame, *further: Column) -> DataFrame:
+    """Scored rows, `_problem` filled in where the model failed: null now means that there is a prediction. `further`: what else is wrong."""
     failed = F.when(F.col("error").isNotNull(), F.struct(F.lit("pipeline_failure").alias("reason"), F.col("error")))
-    return scored.withColumn(PROBLEM, F.coalesce(PROBLEM, failed))
+    return scored.withColumn(PROBLEM, F.coalesce(PROBLEM, failed, *further))
 
 
 def encode(scored: DataFrame, config: Config, schema: StructType) -> DataFrame:
     """Scored rows as Kafka records. `scored`: decoded events with a model's outputs and the learners' answers."""
     e, problem = F.col(META), F.col(PROBLEM)
-    rows = counted(judged(scored), LANE, problem=problem, stamp=e["timestamp"])
-    refused = rejected.record(config.predictions.rejected_topic, source=e, reason=problem["reason"], error=problem["error"], lane=LANE)
-    answers = [_record(config, model, fields) for model, fields in _answers(config, schema).items()]
+    room, said = write.room(config.kafka), _answers(config, schema)
+    rows = counted(judged(scored, _too_large(config, said.values(), room)), LANE, problem=problem, stamp=e["timestamp"])
+    rejected_topic = config.predictions.rejected_topic
+    refused = rejected.record(rejected_topic, source=e, reason=problem["reason"], error=problem["error"], lane=LANE, room=room)
+    answers = [_record(config, model, fields) for model, fields in said.items()]
     records = F.when(problem.isNull(), F.array(*answers)).otherwise(F.array(refused))
     return rows.select(F.explode(records).alias("record")).select("record.*")
+
+
+def _too_large(config: Config, answers: Iterable[Mapping[str, Column]], room: int) -> Column:
+    """What is wrong with an event whose answers would not fit into a record, STRUCT<reason, error>; null on every other.
+
+    Everything in an answer is short but the entity's key, which stands there twice, and the arrays. A good row costs their
+    lengths alone: JSON is made to be measured only where the longest that they could become does not fit.
+    """
+    key = F.col(META)["key"]
+    arrays = [said["probability"] for said in answers] + ([F.col("features")] if config.learners else [])
+    longest, n = _JSON_LETTER * F.octet_length(key), F.octet_length(key)
+    for array in arrays:
+        longest = longest + _JSON_NUMBER * F.coalesce(F.size(array), F.lit(0))
+    written = F.octet_length(F.to_json(F.struct(key.alias("key"), *(array.alias(f"a{i}") for i, array in enumerate(arrays)))))
+    left = room - _SHORT_FIELDS - _JSON_LETTER * len(config.model.version)
+    words = f"the prediction would be longer than the {room} bytes of a record (kafka.options, max.request.size): its key or its features are too long"
+    return F.when(longest + n > left, F.when(written + n > left, say("too_large", words)))
 
 
 def _answers(config: Config, schema: StructType) -> dict[str, dict[str, Column]]:
@@ -104,8 +130,14 @@ def _answers(config: Config, schema: StructType) -> dict[str, dict[str, Column]]
             "features": F.col("features"),
         }
         if config.labels is not None and config.labels.field is not None:
-            answers[learner.name]["label"] = field_column(schema, config.labels.field).cast("double")
+            answers[learner.name]["label"] = _own_label(field_column(schema, config.labels.field))
     return answers
+
+
+def _own_label(given: Column) -> Column:
+    """The label that an event carries, as DOUBLE; NaN for one that is no number, so that LEARN rejects it and SCORE goes on."""
+    number = given.try_cast("double")
+    return F.coalesce(number, F.when(given.isNotNull(), F.lit(float("nan"))))
 
 
 def _record(config: Config, model: str, answer: dict[str, Column]) -> Column:

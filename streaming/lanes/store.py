@@ -5,11 +5,13 @@ Exactly once in effect: a repeated or reordered prediction changes nothing, so t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final
 
-from pyspark.sql import DataFrame, Observation
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -18,10 +20,14 @@ from streaming.config.values import interval
 from streaming.kafka import write
 from streaming.records import predictions
 from streaming.records import rejected as refusals
+from streaming.records.events import in_future, original, say
 from streaming.records.predictions import NEWEST, PREDICTION, STORED
 from streaming.stores.base import Store
 
 LANE: Final = "store"
+
+#: Why the lane rejects a record.
+REASONS: Final = ("null_value", "not_a_prediction", "future_time")
 
 #: Up to so many predictions are brought into order by one task: sooner done than a second stage is scheduled.
 _FEW: Final = 20_000
@@ -29,42 +35,61 @@ _FEW: Final = 20_000
 
 @dataclass(frozen=True)
 class Counts:
-    """What one batch held."""
+    """What one batch held. `rejected`: by reason, those that there were."""
 
     predictions: int
-    rejected: int
+    rejected: Mapping[str, int]
 
 
-def parse(records: DataFrame) -> DataFrame:
-    """Records of the predictions topic as rows to store: the columns of STORED, `raw` and `reason`.
+def parse(records: DataFrame, max_future: str | None) -> DataFrame:
+    """Records of the predictions topic as rows to store: the columns of STORED, `raw` and `problem`.
 
-    `reason` is null on a good row; on a bad one it says what is wrong, and `raw` has the original record.
+    `problem` is null on a good row; on a bad one STRUCT<reason, error> says what is wrong, and `raw` has the original record. A
+    champion that has learned nothing yet says nothing of an event: `prediction` is null then, and so is `problem`.
+    A prediction whose event is further ahead of the time it was scored at than `max_future` would stand for ever: no later one is newer.
     """
-    place = F.struct("topic", "partition", "offset", "timestamp", F.col("key").alias("raw_key"), F.col("value").alias("raw_value"))
-    read = records.select(place.alias("raw"), predictions.parse(F.col("value")).alias("p"))
+    read = records.select(original(records).alias("raw"), predictions.parse(F.col("value")).alias("p"))
     fields = {name: F.col(f"p.{name}") for name in STORED.fieldNames() if name in PREDICTION.fieldNames()}
     fields["source_partition"], fields["source_offset"] = predictions.position(F.col("p.event_id"))
     fields["scored_at"] = F.col("raw.timestamp")
     rows = read.select("raw", *(fields[name].alias(name) for name in STORED.fieldNames()))
     missing = F.filter(F.array(*(F.when(F.col(f.name).isNull(), F.lit(f.name)) for f in STORED.fields if not f.nullable)), F.isnotnull)
     words = F.concat(F.lit("not a prediction: missing or unreadable: "), F.concat_ws(", ", missing))
-    return rows.withColumn("reason", F.when(F.size(missing) > 0, words))
+    problem = F.when(F.col("raw.raw_value").isNull(), say("null_value", "the record has no value (a tombstone)"))
+    said_nothing = [F.col(name).isNull() for name in ("model_version", "prediction", "probability")]
+    placed = [F.col(name).isNotNull() for name in ("key", "model", "event_time", "source_offset")]
+    problem = problem.when(reduce(Column.__and__, [*said_nothing, *placed]), F.lit(None))
+    problem = problem.when(F.size(missing) > 0, say("not_a_prediction", words))
+    if max_future is not None:
+        ahead = f"event_time is more than {max_future} (events.max_future) ahead of the time of scoring"
+        problem = problem.when(in_future(F.col("event_time"), F.col("scored_at"), max_future), say("future_time", ahead))
+    return rows.withColumn("problem", problem)
 
 
 def newest(rows: DataFrame) -> DataFrame:
-    """The good rows, one per (key, model): the newest, as the store itself would decide."""
+    """The good rows with a prediction, one per (key, model): the newest, as the store itself would decide."""
     others = [name for name in STORED.fieldNames() if name not in {"key", "model"}]
     order = F.struct(*NEWEST)
-    best = rows.where(F.col("reason").isNull()).groupBy("key", "model").agg(F.max_by(F.struct(*others), order).alias("best"))
+    best = (
+        rows.where(F.col("problem").isNull() & F.col("prediction").isNotNull())
+        .groupBy("key", "model")
+        .agg(F.max_by(F.struct(*others), order).alias("best"))
+    )
     return best.select("key", "model", *(F.col(f"best.{name}").alias(name) for name in others)).select(*STORED.fieldNames())
 
 
-def rejected(rows: DataFrame, topic: str) -> DataFrame:
+def rejected(rows: DataFrame, config: Config) -> DataFrame:
     """The bad rows as Kafka records for the rejected topic: original bytes, the reason in the headers."""
-    raw = F.col("raw")
-    word = F.when(raw["raw_value"].isNull(), F.lit("null_value")).otherwise(F.lit("not_a_prediction"))
-    refused = refusals.record(topic, source=raw, reason=word, error=F.col("reason"), lane=LANE)
-    return rows.where(F.col("reason").isNotNull()).select(refused.alias("record")).select("record.*")
+    problem = F.col("problem")
+    refused = refusals.record(
+        config.predictions.rejected_topic,
+        source=F.col("raw"),
+        reason=problem["reason"],
+        error=problem["error"],
+        lane=LANE,
+        room=write.room(config.kafka),
+    )
+    return rows.where(problem.isNotNull()).select(refused.alias("record")).select("record.*")
 
 
 def upsert(rows: DataFrame, batch_id: int, *, store: Store, config: Config) -> Counts:
@@ -73,12 +98,13 @@ def upsert(rows: DataFrame, batch_id: int, *, store: Store, config: Config) -> C
     The store first, then the rejected topic: a crash between the two repeats the batch, the store ignores the
     repeat, and the rejected records are written again with the same headers.
     """
-    counts = Observation()
-    bad = F.count_if(F.col("reason").isNotNull()).alias("bad")
-    store.upsert(newest(rows.observe(counts, F.count(F.lit(1)).alias("all"), bad)), batch_id)
-    said = Counts(int(counts.get["all"]), int(counts.get["bad"]))
+    counts, reason = Observation(), F.col("problem.reason")
+    counted = [F.count(F.lit(1)).alias("all"), *(F.count_if(reason == word).alias(word) for word in REASONS)]
+    with _plan_as_made(rows.sparkSession):
+        store.upsert(newest(rows.observe(counts, *counted)), batch_id)
+    said = Counts(int(counts.get["all"]), {word: n for word in REASONS if (n := int(counts.get[word]))})
     if said.rejected:
-        write.batch(rejected(rows, config.predictions.rejected_topic), config.kafka)
+        write.batch(rejected(rows, config), config.kafka)
     return said
 
 
@@ -88,6 +114,19 @@ def gathered(rows: DataFrame, before: Counts | None) -> DataFrame:
     Only time depends on it. After a crash there may be a backlog, so the first batch is taken for a great one.
     """
     return rows.coalesce(1) if before is not None and before.predictions <= _FEW else rows
+
+
+@contextmanager
+def _plan_as_made(spark: SparkSession) -> Iterator[None]:
+    """Within the block Spark runs plans as they were made. Changed while it runs, the plan of a batch without one good row is replaced by
+    an empty one, the count of its bad rows is gone with it, and who asks for it waits for ever."""
+    key = "spark.sql.adaptive.enabled"
+    before = str(spark.conf.get(key))
+    spark.conf.set(key, "false")
+    try:
+        yield
+    finally:
+        spark.conf.set(key, before)
 
 
 def start(
@@ -111,13 +150,13 @@ def start(
         try:
             last = upsert(gathered(rows, last), batch_id, store=store, config=config)
             if last.rejected:
-                on_rejected({"not_a_prediction": last.rejected})
+                on_rejected(last.rejected)
         except BaseException as error:
             on_error(error)
             raise
 
     return (
-        parse(records)
+        parse(records, config.events.max_future)
         .writeStream.foreachBatch(batch)
         .option("checkpointLocation", f"{config.state}/checkpoints/{LANE}")
         .queryName(f"{config.name}-{LANE}")

@@ -54,11 +54,11 @@ _OUT_ARROW: Final = pa.schema(
 
 @dataclass(frozen=True)
 class Rejected:
-    """A label that was not learned: the original record, where it stood, and why."""
+    """A label that was not learned: the record it came in, where it stood, and why. An event's own label comes without key and value."""
 
-    topic: str | None
-    partition: int | None
-    offset: int | None
+    topic: str
+    partition: int
+    offset: int
     key: bytes | None
     value: bytes | None
     reason: str
@@ -157,7 +157,11 @@ def _reject(table: pa.Table, i: int, reason: str, error: str) -> dict[str, Any]:
         "key": "label_raw_key",
         "value": "label_raw_value",
     }
-    return {"reason": reason, "error": error} | {name: table[column][i].as_py() for name, column in names.items()}
+    record = {name: table[column][i].as_py() for name, column in names.items()}
+    if record["topic"] is None:
+        # The event carried it: the label stands where the event does.
+        record["topic"], record["partition"], record["offset"] = split(table["event_id"][i].as_py())
+    return {"reason": reason, "error": error} | record
 
 
 def _learnable(table: pa.Table, job: Job) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
+    CharType,
     DataType,
     DateType,
     DecimalType,
@@ -22,6 +23,7 @@ from pyspark.sql.types import (
     StructType,
     TimestampNTZType,
     TimestampType,
+    VarcharType,
 )
 
 from streaming.config.sections import Events
@@ -41,6 +43,9 @@ def event_schema(spark: SparkSession, events: Events, *, source: str = "config")
     except PySparkException as broken:
         first = str(broken).strip().splitlines()[0]
         raise ConfigError(f"{source}: events.schema: not a Spark DDL string: {first}; expected such as 'id STRING, tenure INT'") from broken
+    fixed = _of_fixed_length(parsed)
+    if fixed is not None:
+        raise ConfigError(f"{source}: events.schema: {fixed.simpleString()}: text of a fixed length cannot be read from JSON; use STRING")
     reserved = [name for name in parsed.fieldNames() if name.lower() in {META, PROBLEM, CORRUPT}]
     if reserved:
         raise ConfigError(f"{source}: events.schema: {reserved[0]} is a name the service keeps for itself; use events.columns to rename it")
@@ -60,6 +65,22 @@ def event_schema(spark: SparkSession, events: Events, *, source: str = "config")
     if twice is not None:
         raise ConfigError(f"{source}: events.columns.{twice}: is there twice; upper and lower case are the same to Spark")
     return parsed
+
+
+def _of_fixed_length(kind: DataType) -> DataType | None:
+    """The first CHAR or VARCHAR in a type."""
+    if isinstance(kind, CharType | VarcharType):
+        return kind
+    return next((fixed for each in inner(kind) if (fixed := _of_fixed_length(each)) is not None), None)
+
+
+def inner(kind: DataType) -> list[DataType]:
+    """The types that a type is made of; none when it is a plain one."""
+    if isinstance(kind, StructType):
+        return [field.dataType for field in kind.fields]
+    if isinstance(kind, MapType):
+        return [kind.keyType, kind.valueType]
+    return [kind.elementType] if isinstance(kind, ArrayType) else []
 
 
 def _twice(names: Sequence[str]) -> str | None:

@@ -20,6 +20,7 @@ from py4j.protocol import Py4JJavaError
 from streaming.config.sections import SavedModel
 from streaming.errors import EnvironmentFailure, ModelError
 from streaming.runtime import java
+from streaming.scorers import pmml_calls
 from streaming.scorers.base import ColumnKind, Columns, Scores
 from streaming.scorers.files import Package
 
@@ -55,7 +56,7 @@ class Description:
 
 
 def document(package: Package) -> str:
-    """The text of a PMML file. ModelError when it is none, or has a DOCTYPE, which could make the reader fetch other files."""
+    """The text of a PMML file. ModelError when it is none, has a DOCTYPE, which could make the reader fetch other files, or never ends."""
     if package.is_folder:
         raise ModelError(f"{package.uri}: a folder; expected one .pmml file")
     (content,) = package.files.values()
@@ -76,6 +77,9 @@ def document(package: Package) -> str:
         raise ModelError(f"{package.uri}: has a DOCTYPE, which may name other files; remove it: PMML needs none")
     if roots[0].rsplit(":", 1)[-1] != "PMML":
         raise ModelError(f"{package.uri}: not a PMML document: its first element is {roots[0]}; expected PMML")
+    never_ends = pmml_calls.endless(content)
+    if never_ends is not None:
+        raise ModelError(f"{package.uri}: {never_ends}; no row could be scored")
     return text
 
 

@@ -23,7 +23,7 @@ N = 200
 
 @pytest.fixture
 def inline(tree: dict[str, Any], topics: Callable[..., str]) -> dict[str, Any]:
-    tree["events"]["schema"] += ", label DOUBLE"
+    tree["events"]["schema"] += ", label STRING"
     tree["predictions"]["shadow_topic"] = topics(2)
     tree["labels"] = {"field": "label", "max_delay": "10 minutes"}
     tree["learners"] = [
@@ -34,15 +34,19 @@ def inline(tree: dict[str, Any], topics: Callable[..., str]) -> dict[str, Any]:
     return tree
 
 
-def event(number: int, *, labelled: bool) -> tuple[bytes, bytes]:
+def event(number: int, *, labelled: bool, label: object = None) -> tuple[bytes, bytes]:
     key, value = events.good(number)
-    fields = json.loads(value) | ({"label": float(number % 100 > 50)} if labelled else {})
+    fields = json.loads(value) | ({"label": float(number % 100 > 50) if label is None else label} if labelled else {})
     return key, json.dumps(fields).encode()
 
 
 def newest(tree: dict[str, Any], name: str) -> Any:
     one = versions.learner(cfg.parse(tree), name, lambda: pytest.fail("local state needs no Spark"))
     return one, one.log.newest()
+
+
+def rejected(tree: dict[str, Any]) -> list[Any]:
+    return read_all(tree["kafka"]["bootstrap_servers"], tree["predictions"]["rejected_topic"])
 
 
 def totals(tree: dict[str, Any]) -> set[int]:
@@ -56,6 +60,16 @@ def test_inline_labels_and_a_river_model(inline: dict[str, Any], inside: Inside)
         job.until(lambda: totals(inline) == {N}, "the first labels learned")
         send(servers, topic, [event(i, labelled=i % 2 == 0) for i in range(N, 2 * N)])
         job.until(lambda: totals(inline) == {N + N // 2}, "the labels among events without one learned, each once")
+        # A label that is no number, and one that no learner takes: the event is scored, the label alone is rejected.
+        bad = [event(2 * N + 20 + i, labelled=True, label=label) for i, label in enumerate(("n/a", "", "2", "NaN", "1e999"))]
+        send(servers, topic, bad)
+        job.until(lambda: len(rejected(inline)) == len(bad), "each bad label rejected")
+        for record, (key, value) in zip(sorted(rejected(inline), key=lambda r: r.value), sorted(bad, key=lambda e: e[1]), strict=True):
+            said = {name: text.decode() for name, text in record.headers}
+            assert (record.key, record.value) == (key, value)
+            assert (said["reason"], said["lane"], said["source_topic"]) == ("invalid_label", "learn", topic)
+            assert said["source_timestamp"].startswith("20")
+        assert totals(inline) == {N + N // 2}
         # What is asked now is answered by the state that is in force, to the last bit.
         send(servers, topic, [event(i, labelled=False) for i in range(2 * N, 2 * N + 10)])
 
@@ -63,7 +77,7 @@ def test_inline_labels_and_a_river_model(inline: dict[str, Any], inside: Inside)
             found: dict[str, list[dict[str, Any]]] = {"river": [], "online": []}
             for record in read_all(servers, inline["predictions"]["shadow_topic"]):
                 answer = json.loads(record.value)
-                if _number(answer) >= 2 * N:
+                if 2 * N <= _number(answer) < 2 * N + 10:
                     found[answer["model"]].append(answer)
             return found
 

@@ -73,6 +73,10 @@ def test_every_fate_of_a_label(learning: dict[str, Any], inside: Inside, spark: 
     stranger = b'{"id": "nobody", "at": "2026-01-01T00:00:00.000Z", "label": 1}'
     bad = [(b"x", b"{oops"), label(500, "yes"), label(501, None), label(502, 3.0), (b"nobody", stranger)]
     bad[2] = (bad[2][0], bad[2][1].replace(b'"label": 1.0', b'"label": null').replace(b'"label": 0.0', b'"label": null'))
+    # One event of 2099 with its label would make every other label too late, for ever.
+    ahead = {"id": "c1", "at": "2099-01-01T00:00:00.000Z"}
+    send(servers, learning["events"]["topic"], [(b"c1", json.dumps(json.loads(events.good(1)[1]) | ahead).encode())])
+    bad.append((b"c1", json.dumps(ahead | {"label": 1.0}).encode()))
     send(servers, topic, bad)
     with inside(learning) as job:
         job.until(lambda: total(learning) >= N - 100, "all good labels learned")
@@ -90,7 +94,16 @@ def test_every_fate_of_a_label(learning: dict[str, Any], inside: Inside, spark: 
             return Counter(h["reason"] for headers in found for h in headers[:1] if h["lane"] == "learn")
 
         job.until(lambda: reasons()["no_prediction"] == 1, "the stranger is rejected")
-        assert reasons() == {"malformed_json": 1, "wrong_type": 1, "invalid_label": 2, "no_prediction": 1}
+        send(servers, topic, [label(N - 50)])
+        job.until(lambda: reasons()["late_label"] == 1, "a label that comes hours too late is rejected")
+        assert reasons() == {
+            "malformed_json": 1,
+            "wrong_type": 1,
+            "invalid_label": 2,
+            "no_prediction": 1,
+            "future_time": 1,
+            "late_label": 1,
+        }
         assert total(learning) == N - 100 + 2
         send(servers, learning["events"]["topic"], [events.good(i) for i in range(N, N + 20)])
         job.until(lambda: any(a.get("model_version") for a in answers(learning)), "a learned version is served")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -194,6 +195,80 @@ def test_what_is_there_is_kept_unless_told_otherwise(spark: SparkSession, config
     with pytest.raises(ConfigError, match="is there already"):
         batch.run(config, source, out, spark)
     assert batch.run(config, source, out, spark, overwrite=True).rows == 3
+
+
+def test_folders_are_columns_and_files_of_one_name_are_told_apart(spark: SparkSession, config: cfg.Config, tmp_path: Path) -> None:
+    """Hive's way: the key and a number stand in the names of the folders only; each folder has a file of the same name."""
+    root = tmp_path / "history"
+    for i in range(4):
+        folder = root / f"id=00{i}" / f"calls={i}"
+        folder.mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist([{name: event(i)[name] for name in ("at", "plan", "minutes")}] * 2), folder / "part-0.parquet")
+    assert batch.run(config, BatchInput("parquet", str(root)), str(tmp_path / "out"), spark).predicted == 8
+    rows = read(spark, tmp_path / "out")
+    assert sorted({r["key"] for r in rows}) == ["000", "001", "002", "003"]
+    assert len({r["event_id"] for r in rows}) == 8
+    assert {r["event_id"] for r in rows if r["key"] == "002"} == {f"id=002/calls=2/part-0.parquet:0:{n}" for n in (0, 1)}
+
+
+def test_a_run_is_only_gone_on_with_as_it_was_begun(
+    spark: SparkSession, config: cfg.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = BatchInput("json", str(write(tmp_path, "json", [event(i) for i in range(3)]))), tmp_path / "out"
+    monkeypatch.setattr(batch, "_move", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        batch.run(config, source, str(out), spark)
+    monkeypatch.undo()
+    for key, value in {"key": "plan", "time": None, "columns": {"m": "minutes"}, "max_future": None}.items():
+        other = config.model_copy(update={"events": config.events.model_copy(update={key: value})})
+        with pytest.raises(StateError, match="unfinished run of another decoding"):
+            batch.run(other, source, str(out), spark)
+    report = batch.run(config, source, str(out), spark)
+    assert (report.resumed, report.predicted) == (1, 3)
+
+
+def test_a_manifest_comes_last_and_names_every_file(
+    spark: SparkSession, config: cfg.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = BatchInput("json", str(write(tmp_path, "json", faulty()))), tmp_path / "out"
+    seal = batch._seal
+    monkeypatch.setattr(batch, "_seal", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        batch.run(config, source, str(out), spark)
+    assert not (out / batch.MANIFEST).exists()
+    monkeypatch.setattr(batch, "_seal", seal)
+    report = batch.run(config, source, str(out), spark)  # the same command again puts the manifest there
+    assert (report.rows, report.rejected, report.resumed) == (N, 4, 1)
+    manifest = json.loads((out / batch.MANIFEST).read_text())
+    assert {name: manifest[name] for name in ("rows", "predicted", "rejected", "chunks")} == {
+        "rows": N,
+        "predicted": N - 4,
+        "rejected": 4,
+        "chunks": 1,
+    }
+    assert manifest["files"] == {str(f.relative_to(out)): f.stat().st_size for f in out.rglob("*.parquet") if not f.name.startswith(".")}
+    with pytest.raises(ConfigError, match="is there already"):
+        batch.run(config, source, str(out), spark)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_result_that_was_half_put_in_place_is_made_anew(
+    spark: SparkSession, config: cfg.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    """As an object store leaves it, where a rename copies one file after the other: some are in place, of the others some are gone."""
+    source, out = BatchInput("json", str(write(tmp_path, "json", [event(i) for i in range(5)]))), tmp_path / "out"
+
+    def half(_: SparkSession, uri: str, target: str) -> None:
+        shutil.copytree(uri, target, ignore=None if whole else shutil.ignore_patterns("_plan.json"))
+        next(Path(uri).rglob("*.parquet")).unlink()
+        raise OSError
+
+    monkeypatch.setattr(batch, "_move", half)
+    with pytest.raises(OSError, match=""):
+        batch.run(config, source, str(out), spark)
+    monkeypatch.undo()
+    assert batch.run(config, source, str(out), spark).predicted == 5
+    assert len(read(spark, out)) == 5
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,21 @@ TABLE: list[tuple[Any, Any]] = [
     (b'{"id":"a","t":"1700000000"}', ("a", 1_700_000_000.0)),
     (b'{"id":"a","t":1700000000.25}', ("a", 1_700_000_000.25)),
     (b'{"id":"a","t":1700000000123}', ("a", 1_700_000_000.123)),
-    (b'{"id":"a","t":-1}', ("a", -1.0)),
+    (b'{"id":"a","t":631152000}', ("a", 631_152_000.0)),
+    (b'{"id":"a","t":"631152000000"}', ("a", 631_152_000.0)),
+    (b'{"id":"a","t":"20260101"}', ("a", 1_767_225_600.0)),
+    (b'{"id":"a","t":"20260101120000"}', ("a", 1_767_268_800.0)),
+    (b'{"id":"a","t":20260101}', ("a", 1_767_225_600.0)),
+    (b'{"id":"a","t":20260101120000}', ("a", 1_767_268_800.0)),
+    (b'{"id":"a","t":"20260101T1200"}', ("a", 1_767_268_800.0)),
+    (b'{"id":"a","t":"20260101T120000Z"}', ("a", 1_767_268_800.0)),
+    (b'{"id":"a","t":"20260101T173000.5+0530"}', ("a", 1_767_268_800.5)),
+    (b'{"id":"a","t":"1900-01-01"}', ("a", -2_208_988_800.0)),
+    (b'{"id":"a","t":"2026-01-02T04:04:05Z"}', ("a", 1_767_326_645.0)),
+    (b'{"id":"a","t":"2026-01-02T04:04:06Z"}', "future_time"),
+    (b'{"id":"a","t":1767326646}', "future_time"),
+    (b'{"id":"a","t":"2099-01-01"}', "future_time"),
+    (b'{"id":"a","t":"3000-12-31T23:59:59Z"}', "future_time"),
     (b'{"id":"a","t":"1970-01-01","unknown":{"deep":[1]}}', ("a", 0.0)),
     (b'{"id":"a } b","t":"1970-01-01","o":{"k":"}{ } {"}}', ("a } b", 0.0)),
     (b'{"id":"a","t":"1970-01-01","x":"NaN"}', ("a", 0.0)),
@@ -84,6 +98,15 @@ TABLE: list[tuple[Any, Any]] = [
     (b'{"id":"a","t":-99999999999}', "unparsable_time"),
     (b'{"id":"a","t":"10000-01-01"}', "unparsable_time"),
     (b'{"id":"a","t":{"s":1}}', "unparsable_time"),
+    (b'{"id":"a","t":-1}', "unparsable_time"),
+    (b'{"id":"a","t":0}', "unparsable_time"),
+    (b'{"id":"a","t":631151999}', "unparsable_time"),
+    (b'{"id":"a","t":4102444800}', "unparsable_time"),
+    (b'{"id":"a","t":1700000000123456}', "unparsable_time"),
+    (b'{"id":"a","t":"20261301"}', "unparsable_time"),
+    (b'{"id":"a","t":"20260101T250000"}', "unparsable_time"),
+    (b'{"id":"a","t":"202601011200"}', "unparsable_time"),
+    (b'{"id":"a","t":"2026001"}', "unparsable_time"),
 ]  # fmt: skip
 
 
@@ -134,11 +157,11 @@ def test_an_error_names_the_field_and_its_type_and_never_the_value(rows: list[An
 
 def test_other_types_of_time_and_nested_keys(spark: SparkSession) -> None:
     record = spark.createDataFrame(
-        [(None, b'{"n":7,"ts":"1970-01-01T00:00:10Z","d":"1970-01-02","l":20000,"o":{"k":"deep"}}', "t", 0, 0, STAMP)],
+        [(None, b'{"n":7,"ts":"1970-01-01T00:00:10Z","d":"1970-01-02","l":1700000000,"o":{"k":"deep"}}', "t", 0, 0, STAMP)],
         "key BINARY, value BINARY, topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP",
     )
     ddl = "n INT, ts TIMESTAMP, d DATE, l BIGINT, o STRUCT<k: STRING>"
-    for time, key, seconds in [("ts", "o.k", 10.0), ("d", "n", 86_400.0), ("l", "o.k", 20_000.0), (None, "o.k", STAMP.timestamp())]:
+    for time, key, seconds in [("ts", "o.k", 10.0), ("d", "n", 86_400.0), ("l", "o.k", 1_700_000_000.0), (None, "o.k", STAMP.timestamp())]:
         wanted = events(schema=ddl, key=key, time=time)
         decoded = decode(record, wanted, event_schema(spark, wanted))
         row = decoded.select(PROBLEM, f"{META}.key", F.unix_micros(f"{META}.event_time").alias("micros")).first()

@@ -38,18 +38,18 @@ def records(spark: SparkSession) -> DataFrame:
 
 
 def test_a_few_rows_are_gathered_and_a_backlog_is_not(spark: SparkSession) -> None:
-    rows = store.parse(records(spark))
+    rows = store.parse(records(spark), "1 hour")
     assert store.gathered(rows, None).rdd.getNumPartitions() == 3
-    assert store.gathered(rows, store.Counts(20_001, 0)).rdd.getNumPartitions() == 3
-    assert store.gathered(rows, store.Counts(20_000, 0)).rdd.getNumPartitions() == 1
+    assert store.gathered(rows, store.Counts(20_001, {})).rdd.getNumPartitions() == 3
+    assert store.gathered(rows, store.Counts(20_000, {})).rdd.getNumPartitions() == 1
 
 
 def test_gathered_or_not_the_newest_of_each_key_stands(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
     monkeypatch.setattr(store.write, "batch", lambda frame, kafka: written.append(frame.count()))
-    rows = store.parse(records(spark))
-    for before in (None, store.Counts(1, 0)):
+    rows = store.parse(records(spark), "1 hour")
+    for before in (None, store.Counts(1, {})):
         held = MemoryStore()
-        assert store.upsert(store.gathered(rows, before), 0, store=held, config=CONFIG) == store.Counts(10, 1)
+        assert store.upsert(store.gathered(rows, before), 0, store=held, config=CONFIG) == store.Counts(10, {"not_a_prediction": 1})
         assert [held.get(key)[0]["prediction"] for key in "012"] == [6.0, 7.0, 8.0]
     assert written == [1, 1]
