@@ -261,10 +261,10 @@ def test_a_result_that_was_half_put_in_place_is_made_anew(
     def half(_: SparkSession, uri: str, target: str) -> None:
         shutil.copytree(uri, target, ignore=None if whole else shutil.ignore_patterns("_plan.json"))
         next(Path(uri).rglob("*.parquet")).unlink()
-        raise OSError
+        raise OSError("the object store is gone")
 
     monkeypatch.setattr(batch, "_move", half)
-    with pytest.raises(OSError, match=""):
+    with pytest.raises(OSError, match="the object store is gone"):
         batch.run(config, source, str(out), spark)
     monkeypatch.undo()
     assert batch.run(config, source, str(out), spark).predicted == 5
