@@ -75,13 +75,17 @@ def _runs_tests(config: pytest.Config) -> bool:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """A Spark session with four task slots, the Kafka connector and Delta."""
+    """A Spark session with the Kafka connector and Delta. Eight task slots, of which real-time mode may hold some for ever; two tasks a stage."""
     from streaming.runtime import session
     from streaming.runtime.spark import LOCAL_STATE
 
     folder = tmp_path_factory.mktemp("spark")
-    options = {"spark.sql.warehouse.dir": str(folder / "warehouse"), "spark.driver.memory": "1g"} | LOCAL_STATE
-    started = session.start("tests", master="local[4]", options=options, delta=True, log=folder / "spark.log")
+    options = {
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.driver.memory": "1g",
+        "spark.default.parallelism": "2",
+    } | LOCAL_STATE
+    started = session.start("tests", master="local[8]", options=options, delta=True, log=folder / "spark.log")
     yield started
     started.stop()
 

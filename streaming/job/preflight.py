@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
 
@@ -110,6 +112,12 @@ def _attempt(check: Check, ready: Ready) -> CheckOutcome:
         return CheckOutcome(check.name, False, str(error))
 
 
+def slots_of(context: SparkContext) -> int:
+    """How many tasks run at once: a local master says it; of a cluster Spark's own figure is taken, which may be set to something else."""
+    local = re.fullmatch(r"local\[(\d+)(?:,\d+)?\]", str(context.master))
+    return int(local[1]) if local else int(context.defaultParallelism)
+
+
 def slots_needed(partitions: int, mode: str) -> int:
     """Task slots the lanes need at once: real-time mode holds one for each partition of the events topic, for ever."""
     return (partitions if mode == "realtime" else 0) + OTHER_SLOTS
@@ -196,7 +204,7 @@ def _mode(ready: Ready) -> str:
 def slots(ready: Ready) -> str:
     n = ready.partitions.get(ready.config.events.topic, 0)
     needed = slots_needed(n, ready.mode or "microbatch")
-    have = int(ready.spark.sparkContext.defaultParallelism)
+    have = slots_of(ready.spark.sparkContext)
     if have < needed:
         raise EnvironmentFailure(
             f"Spark has {have} task slots at {ready.spark.sparkContext.master}; the lanes need {needed}: {OTHER_SLOTS} and, in real-time mode, one for "

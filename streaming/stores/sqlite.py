@@ -34,7 +34,7 @@ _TYPES: Final = {
 #: NULL in `prediction` is how SQLite writes NaN, so that column cannot be NOT NULL.
 _NULLABLE: Final = ("prediction", "probability")
 #: How long a write waits for another process's transaction. Ours take well under a second.
-_BUSY_S: Final = 30.0
+BUSY_S: Final = 30.0
 #: What goes away by itself or when somebody makes room; everything else stays wrong until somebody changes the file.
 _TRANSIENT: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
 
@@ -93,12 +93,12 @@ class SqliteStore:
             return int(connection.execute(f'SELECT count(*) FROM "{self.table}"').fetchone()[0])
 
     @contextmanager
-    def _connection(self, *, create: bool = False, busy_s: float = _BUSY_S) -> Iterator[sqlite3.Connection]:
+    def _connection(self, *, create: bool = False, busy_s: float | None = None) -> Iterator[sqlite3.Connection]:
         """A connection of its own for each call, so that threads never share one; the driver's errors become ours."""
         # Only prepare() may create the file: a write into a file that was deleted must not start an empty one unseen.
         uri = f"{Path(self.path).absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
         try:
-            with closing(sqlite3.connect(uri, uri=True, timeout=busy_s, isolation_level=None)) as connection:
+            with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_S if busy_s is None else busy_s, isolation_level=None)) as connection:
                 connection.execute("PRAGMA synchronous=FULL")
                 yield connection
         except sqlite3.Error as error:

@@ -59,3 +59,13 @@ def tree(broker: Broker, topics: Callable[..., str], saved_pipeline: Path, tmp_p
         "state": str(tmp_path / "state"),
         "job": {"port": 0},
     }
+
+
+@pytest.fixture
+def learning(tree: dict[str, Any], topics: Callable[..., str]) -> dict[str, Any]:
+    """The configuration with a learner beside the pipeline, and labels on a topic of their own."""
+    tree["predictions"]["shadow_topic"] = topics(2)
+    tree["labels"] = {"topic": topics(2), "key": "id", "time": "at", "label": "label", "max_delay": "10 minutes"}
+    tree["learners"] = [{"name": "online", "algorithm": "logistic_regression", "params": {"mini_batch": 1}, "window": 200}]
+    tree["learn"] = {"trigger": "500 ms"}
+    return tree

@@ -23,7 +23,7 @@ from streaming.learning.state_log import Meta
 from tests.support import events
 from tests.support.inside import Inside
 from tests.support.job import outcome, read_all, send
-from tests.support.keep_version import HERE, LABELLED, N, create_topics, label
+from tests.support.keep_version import HERE, LABELLED, N, create_topics
 
 if TYPE_CHECKING:
     from streaming.embedded.broker import Broker
@@ -78,7 +78,7 @@ def test_what_the_version_before_left_behind_goes_on(kept: dict[str, Any], insid
     assert before[-1].total == LABELLED
     assert stored(kept) == outcome(servers, kept).newest()
     send(servers, "kept-events", [events.good(i) for i in range(N, N + MORE)])
-    send(servers, "kept-labels", [label(i) for i in range(LABELLED, N + MORE)])
+    send(servers, "kept-labels", [events.label(i) for i in range(LABELLED, N + MORE)])
     with inside(kept) as job:
         job.until(lambda: history(kept)[-1].total == N + MORE, "the labels that were missing and the new ones are learned")
         job.until(lambda: len(outcome(servers, kept).predictions) == N + MORE, "the new events are answered")

@@ -20,6 +20,7 @@ from streaming.job.supervise import Supervisor
 from streaming.learning.publish import Publisher
 from streaming.runtime import files
 from tests.support import events
+from tests.support.inside import Inside, InsideJob
 from tests.support.job import Job, outcome, running, send, wait_until, write_config
 from tests.support.usual import usual
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(900)
 
 
-def asked(job: Job, path: str) -> tuple[int, str]:
+def asked(job: Job | InsideJob, path: str) -> tuple[int, str]:
     """What the port of the job answers."""
     port = re.findall(r"health=http://127\.0\.0\.1:(\d+)/", job.text())[-1]
     try:
@@ -40,7 +41,7 @@ def asked(job: Job, path: str) -> tuple[int, str]:
             return refused.code, refused.read().decode()
 
 
-def lanes(job: Job) -> dict[str, Any]:
+def lanes(job: Job | InsideJob) -> dict[str, Any]:
     return json.loads(asked(job, "/readyz")[1])["lanes"]
 
 
@@ -65,8 +66,9 @@ def committed(servers: str, group: str, topic: str) -> int:
 
 
 @pytest.mark.parametrize("away_s", usual([4, 120], [4]))
-def test_a_database_that_is_away_holds_up_nobody_else(tree: dict[str, Any], tmp_path: Path, postgres: Any, away_s: int) -> None:
-    """It is away when the job starts, comes, and goes away under load: predictions flow, the store catches up, nothing is lost."""
+def test_a_database_that_is_away_holds_up_nobody_else(tree: dict[str, Any], inside: Inside, postgres: Any, away_s: int) -> None:
+    """It is away when the job starts, comes, is restarted under load, and goes away under load: predictions flow, the store
+    catches up, nothing is lost."""
     psycopg = pytest.importorskip("psycopg")
     tree["store"] = {"kind": "postgres", "dsn": postgres.dsn, "table": f"away_{away_s}"}
     servers, missing = tree["kafka"]["bootstrap_servers"], lost_by(tree)
@@ -77,8 +79,7 @@ def test_a_database_that_is_away_holds_up_nobody_else(tree: dict[str, Any], tmp_
 
     postgres.stop()
     try:
-        with running(write_config(tmp_path / "job.yaml", tree)) as job:
-            job.wait_started()
+        with inside(tree) as job:
             send(servers, tree["events"]["topic"], [events.good(i) for i in range(100)])
             job.until(lambda: missing(100) == 0, "scored without the database")
             status, body = asked(job, "/readyz")
@@ -96,7 +97,9 @@ def test_a_database_that_is_away_holds_up_nobody_else(tree: dict[str, Any], tmp_
                 target=send, args=(servers, tree["events"]["topic"], [events.good(i) for i in range(100, n)]), kwargs={"per_s": 100}
             )
             load.start()
-            time.sleep(3)
+            time.sleep(2)
+            postgres.restart()
+            time.sleep(2)
             postgres.stop()
             gone = time.monotonic()
             while time.monotonic() < gone + away_s:
@@ -113,7 +116,7 @@ def test_a_database_that_is_away_holds_up_nobody_else(tree: dict[str, Any], tmp_
                 r'^streaming_lane_(?:records|restarts)_total\{lane="score"\} (\S+)$', asked(job, "/metrics")[1], re.MULTILINE
             )
             assert sorted(map(float, counted)) == [0.0, float(n)]
-            assert job.stop() == 0
+            job.stop()
         predictions = sum(map(len, outcome(servers, tree).predictions.values()))
         assert committed(servers, "live-score", tree["events"]["topic"]) == n
         assert committed(servers, "live-store", tree["predictions"]["topic"]) == predictions

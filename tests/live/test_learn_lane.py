@@ -1,4 +1,4 @@
-"""The LEARN lane on a real broker: every label learned once, whatever becomes of it has a name, and killing the job changes nothing."""
+"""The LEARN lane on a real broker: every label learned once, whatever becomes of it has a name, and what people ask is done."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +20,9 @@ from streaming.learning import versions
 from streaming.learning.state_log import Snapshot
 from streaming.proof import replay
 from tests.support import events
+from tests.support.events import label
 from tests.support.inside import Inside
-from tests.support.job import Job, outcome, read_all, running, send, write_config
+from tests.support.job import Job, outcome, read_all, send, write_config
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -30,23 +30,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(900)
 
 N = 600
-
-
-@pytest.fixture
-def learning(tree: dict[str, Any], topics: Callable[..., str]) -> dict[str, Any]:
-    """The configuration with a learner beside the pipeline, labels on a topic of their own, all in micro-batches."""
-    tree["predictions"]["shadow_topic"] = topics(2)
-    tree["labels"] = {"topic": topics(2), "key": "id", "time": "at", "label": "label", "max_delay": "10 minutes"}
-    tree["learners"] = [{"name": "online", "algorithm": "logistic_regression", "params": {"mini_batch": 1}, "window": 200}]
-    tree["learn"] = {"trigger": "500 ms"}
-    return tree
-
-
-def label(number: int, value: Any = None) -> tuple[bytes, bytes]:
-    """The label of event `number`."""
-    key, event = events.good(number)
-    truth = float(number % 100 > 50) if value is None else value
-    return key, json.dumps({"id": key.decode(), "at": json.loads(event)["at"], "label": truth}).encode()
 
 
 def newest(tree: dict[str, Any]) -> Snapshot | None:
@@ -164,28 +147,6 @@ def test_a_rollback_is_in_force_at_once_and_learning_goes_on_from_there(learning
         job.stop()
 
 
-def test_killed_while_learning_each_label_counts_once(learning: dict[str, Any], tmp_path: Path) -> None:
-    servers = learning["kafka"]["bootstrap_servers"]
-    job = Job(write_config(tmp_path / "job.yaml", learning)).start()
-    try:
-        for part in range(3):
-            numbers = range(part * 200, part * 200 + 200)
-            send(servers, learning["events"]["topic"], [events.good(i) for i in numbers])
-            send(servers, learning["labels"]["topic"], [label(i) for i in numbers])
-            job.wait_started() if part else None
-            time.sleep(2.0 * part)
-            job.kill()
-            job.start()
-        job.until(lambda: total(learning) >= 600, "all labels learned")
-        time.sleep(2)
-        assert total(learning) == 600
-        assert job.stop() == 0
-    finally:
-        job.kill()
-    learned = [meta.learned for meta in versions.history(versions.learner(cfg.parse(learning), "online", lambda: pytest.fail("no Spark")))]
-    assert sum(learned) == 600
-
-
 @pytest.mark.campaign
 def test_a_learner_that_becomes_champion_goes_on_with_what_it_knows(learning: dict[str, Any], tmp_path: Path) -> None:
     """Its answers move from the shadow topic to the predictions topic, and the lane that learns reads both."""
@@ -236,21 +197,3 @@ def test_a_deleted_checkpoint_is_refused_and_what_was_learned_is_taken_along(lea
             assert done.returncode == 0, done.stderr
     time.sleep(3)
     assert total(learning) == 200  # none twice, though the labels of before still stand on their topic
-
-
-def test_what_a_real_time_job_learned_is_served_long_before_its_next_boundary(learning: dict[str, Any], tmp_path: Path) -> None:
-    """The trigger is so long that only the memory of the JVM can have brought the new version."""
-    servers = learning["kafka"]["bootstrap_servers"]
-    learning["score"] = {"mode": "realtime", "trigger": "1 hour"}
-    with running(write_config(tmp_path / "job.yaml", learning)) as job:
-        send(servers, learning["events"]["topic"], [events.good(i) for i in range(N)])
-        send(servers, learning["labels"]["topic"], [label(i) for i in range(N)])
-        job.until(lambda: total(learning) == N, "all labels learned")
-        sent = iter(range(N, 10 * N))
-
-        def served() -> bool:
-            send(servers, learning["events"]["topic"], [events.good(next(sent))])
-            return any(a.get("model_version") for a in answers(learning))
-
-        job.until(served, "a learned version is served")
-        assert job.stop() == 0

@@ -24,6 +24,7 @@ from streaming.errors import (
     StreamingError,
 )
 from streaming.job import preflight
+from streaming.kafka import client
 from tests.support.job import write_config
 
 if TYPE_CHECKING:
@@ -119,8 +120,15 @@ CASES: list[tuple[Callable[[Tree, Path], None], type[StreamingError], str]] = [
 
 @pytest.mark.parametrize(("spoil", "kind", "hint"), CASES, ids=[case[0].__name__ for case in CASES])
 def test_a_job_that_cannot_run_says_why(
-    spark: SparkSession, tree: Tree, tmp_path: Path, spoil: Callable[[Tree, Path], None], kind: type[StreamingError], hint: str
+    spark: SparkSession,
+    tree: Tree,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Tree, Path], None],
+    kind: type[StreamingError],
+    hint: str,
 ) -> None:
+    monkeypatch.setattr(client, "ANSWER_WITHIN_MS", 3_000)  # a broker that is away is waited for
     spoil(tree, tmp_path)
     config = cfg.parse(tree, source="job.yaml")
     with pytest.raises(StreamingError) as refused:
@@ -145,9 +153,10 @@ def test_a_database_that_is_away_is_said_and_keeps_nobody_else_from_starting(
     assert [outcome.name for outcome in shown if not outcome.ok] == ["store"]
 
 
-def test_too_few_slots_are_refused_with_the_number_that_is_needed(spark: SparkSession, tree: Tree) -> None:
+def test_too_few_slots_are_refused_with_the_number_that_is_needed(spark: SparkSession, tree: Tree, topics: Callable[..., str]) -> None:
     tree["score"] = {"mode": "realtime"}
-    with pytest.raises(EnvironmentFailure, match=r"local\[6\]"):  # two partitions and four more; the session of the tests has four
+    tree["events"]["topic"] = topics(5)
+    with pytest.raises(EnvironmentFailure, match=r"Spark has 8 .* local\[9\]"):  # five partitions and four more
         preflight.demand(spark, cfg.parse(tree), lanes=("score", "store"), source="job.yaml")
 
 

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from streaming import config as cfg
+from streaming.learning import versions
 from tests.support import events
 from tests.support.inside import Inside, InsideJob
-from tests.support.job import Job, Outcome, outcome, running, send, wait_until, write_config
+from tests.support.job import Job, Outcome, outcome, read_all, send, wait_until, write_config
 from tests.support.usual import usual
 
 pytestmark = pytest.mark.timeout(900)
@@ -55,19 +57,38 @@ def check_balance(tree: dict[str, Any], sent: list[tuple[bytes | None, bytes | N
 def test_every_event_is_answered_and_every_broken_one_says_why(tree: dict[str, Any], inside: Inside) -> None:
     with inside(tree) as job:
         answers_everything(tree, job)
+        job.until(lambda: "lane=score" in job.text(), "the score lane reports a batch")
         job.stop()
     assert "Traceback" not in job.text()
     assert "lane=store" in job.text()
 
 
-def test_real_time_answers_the_same(tree: dict[str, Any], tmp_path: Path) -> None:
-    """In a process of its own: real-time mode needs more task slots than the session of the tests has."""
-    tree["score"] = {"mode": "realtime", "trigger": "5 seconds"}
-    with running(write_config(tmp_path / "job.yaml", tree)) as job:
-        answers_everything(tree, job)
-        assert job.stop() == 0
+def test_real_time_answers_the_same_and_what_it_learned_long_before_its_next_boundary(learning: dict[str, Any], inside: Inside) -> None:
+    """The trigger is so long that only the memory of the JVM can have brought the new version."""
+    servers = learning["kafka"]["bootstrap_servers"]
+    learning["score"] = {"mode": "realtime", "trigger": "1 hour"}
+    with inside(learning) as job:
+        answers_everything(learning, job)
+        send(servers, learning["labels"]["topic"], [events.label(i) for i in range(200)])
+        job.until(lambda: learned(learning) == 200, "all labels learned")
+        sent = iter(range(200, 10_000))
+
+        def served() -> bool:
+            send(servers, learning["events"]["topic"], [events.good(next(sent))])
+            shown = read_all(servers, learning["predictions"]["shadow_topic"])
+            return any("model_version" in json.loads(record.value) for record in shown)
+
+        job.until(served, "a learned version is served")
+        assert "lane=score" not in job.text()  # its first batch still goes on
+        job.stop()
     assert "Traceback" not in job.text()
     assert "lane=store" in job.text()
+
+
+def learned(tree: dict[str, Any]) -> int:
+    """How many labels the learner has learned."""
+    learner = versions.learner(cfg.parse(tree), "online", lambda: pytest.fail("local state needs no Spark"))
+    return sum(meta.learned for meta in versions.history(learner))
 
 
 def answers_everything(tree: dict[str, Any], job: Job | InsideJob) -> None:
@@ -79,7 +100,6 @@ def answers_everything(tree: dict[str, Any], job: Job | InsideJob) -> None:
     answers = check_balance(tree, sent)
     send(servers, tree["predictions"]["topic"], [(b"k", b"rubbish")])
     job.until(lambda: any(h[0]["lane"] == "store" for h in outcome(servers, tree).rejected.values()), "the store lane rejects rubbish")
-    job.until(lambda: "lane=score" in job.text(), "the score lane reports a batch")
     assert Counter(h[0]["reason"] for h in answers.rejected.values()) == Counter(reason for _, reason in events.BROKEN)
     assert all(h[0]["error"] for h in answers.rejected.values())
     prediction = answers.predictions[sorted(answers.predictions)[0]][0][0]
@@ -88,8 +108,8 @@ def answers_everything(tree: dict[str, Any], job: Job | InsideJob) -> None:
     assert len(prediction["probability"]) == 2
 
 
-def killed_at_random(tree: dict[str, Any], config: Path, *, n: int, per_s: float, kills: int, seed: int) -> None:
-    """Kill the job so many times while events come in, then let it finish, and check the balance."""
+def killed_at_random(tree: dict[str, Any], config: Path, *, n: int, per_s: float, kills: int, seed: int, labels: int = 0) -> None:
+    """Kill the job so many times while events come in, then let it finish and learn so many labels, and check the balance."""
     sent = events.mixed(n)
     chance = random.Random(seed)
     producing = threading.Thread(
@@ -104,8 +124,10 @@ def killed_at_random(tree: dict[str, Any], config: Path, *, n: int, per_s: float
             job.kill()
         job.start().wait_started()
         producing.join()
-        wait_until(answered(tree, n), "all events answered after the kills")
+        job.until(answered(tree, n), "all events answered after the kills")
+        job.until(lambda: not labels or learned(tree) >= labels, "all labels learned after the kills")
         written = check_balance(tree, sent)
+        job.until(lambda: "lane=score" in job.text(), "the score lane reports a batch")
         assert job.stop() == 0
     finally:
         job.kill()
@@ -114,9 +136,13 @@ def killed_at_random(tree: dict[str, Any], config: Path, *, n: int, per_s: float
 
 
 @pytest.mark.parametrize("mode", usual(["microbatch", "realtime"], {"realtime"}))
-def test_a_killed_job_loses_nothing(tree: dict[str, Any], tmp_path: Path, mode: str) -> None:
-    tree["score"] = {"mode": mode} | ({"trigger": "5 seconds"} if mode == "realtime" else {})
-    killed_at_random(tree, write_config(tmp_path / "job.yaml", tree), n=3_000, per_s=100, kills=2, seed=1)
+def test_a_killed_job_loses_nothing_and_learns_each_label_once(learning: dict[str, Any], tmp_path: Path, mode: str) -> None:
+    learning["score"] = {"mode": mode} | ({"trigger": "5 seconds"} if mode == "realtime" else {})
+    labels = [events.label(i) for i in range(0, 3_000, 5) if (i + 1) % 97]  # not of the broken ones
+    send(learning["kafka"]["bootstrap_servers"], learning["labels"]["topic"], labels)
+    config = write_config(tmp_path / "job.yaml", learning)
+    killed_at_random(learning, config, n=3_000, per_s=100, kills=2, seed=1, labels=len(labels))
+    assert learned(learning) == len(labels)
 
 
 @pytest.mark.campaign
@@ -125,35 +151,6 @@ def test_a_killed_job_loses_nothing(tree: dict[str, Any], tmp_path: Path, mode: 
 def test_ten_kills_over_fifty_thousand_events(tree: dict[str, Any], tmp_path: Path, mode: str) -> None:
     tree["score"] = {"mode": mode} | ({"trigger": "5 seconds"} if mode == "realtime" else {})
     killed_at_random(tree, write_config(tmp_path / "job.yaml", tree), n=50_000, per_s=400, kills=10, seed=2)
-
-
-def test_postgres_is_restarted_under_load(tree: dict[str, Any], tmp_path: Path, postgres: Any) -> None:
-    psycopg = pytest.importorskip("psycopg")
-    tree["store"] = {"kind": "postgres", "dsn": postgres.dsn, "table": "restarted"}
-    servers = tree["kafka"]["bootstrap_servers"]
-    config = write_config(tmp_path / "job.yaml", tree)
-    sent = [events.good(i) for i in range(2_000)]
-    producing = threading.Thread(target=send, args=(servers, tree["events"]["topic"], sent), kwargs={"per_s": 150})
-    producing.start()
-    job = Job(config).start()
-    try:
-        job.wait_started()
-        time.sleep(5)
-        postgres.restart()
-        producing.join()
-        job.supervised_until(answered(tree, len(sent)), "all events answered")
-        expected = outcome(servers, tree).newest()
-
-        def agrees() -> bool:
-            with psycopg.connect(postgres.dsn) as connection:
-                return dict(connection.execute("SELECT key, event_id FROM restarted").fetchall()) == expected
-
-        job.supervised_until(agrees, "the store agrees with the topic")
-        assert job.stop() == 0
-    finally:
-        job.kill()
-        producing.join()
-    assert "Traceback" not in job.text()
 
 
 @pytest.mark.campaign

@@ -170,7 +170,7 @@ def test_readers_see_the_last_batch_while_the_next_is_written(tmp_path: Path, sp
 
 
 def test_a_locked_sqlite_file_is_unavailable(tmp_path: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "_BUSY_S", 0.05)
+    monkeypatch.setattr(sqlite, "BUSY_S", 0.05)
     store = sqlite.SqliteStore(str(tmp_path / "store.db"))
     store.prepare()
     with closing(sqlite3.connect(store.path, isolation_level=None)) as other:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -33,6 +34,13 @@ def good(number: int, *, entities: int = 50) -> tuple[bytes, bytes]:
         "calls": number % 7,
     }
     return key.encode(), json.dumps(event).encode()
+
+
+def label(number: int, value: Any = None) -> tuple[bytes, bytes]:
+    """The label of event `number`; `value`: instead of the truth."""
+    key, event = good(number)
+    truth = float(number % 100 > 50) if value is None else value
+    return key, json.dumps({"id": key.decode(), "at": json.loads(event)["at"], "label": truth}).encode()
 
 
 def mixed(n: int, *, broken_every: int = 97) -> list[tuple[bytes | None, bytes | None]]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class InsideJob:
     """`service.serve` in a thread. What it logs is in `text()`, what it raised is raised again by whoever waits for it."""
 
-    def __init__(self, config: cfg.Config) -> None:
-        self._config, self._asked, self._lines = config, threading.Event(), list[str]()
+    def __init__(self, config: cfg.Config, lanes: Collection[str] | None = None) -> None:
+        self._config, self._lanes, self._asked, self._lines = config, lanes, threading.Event(), list[str]()
         self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"job {config.name}")
 
@@ -60,7 +60,7 @@ class InsideJob:
         ours.addHandler(lines)
         ours.setLevel(logging.INFO)
         try:
-            service.serve(self._config, stop=self._asked, source="job.yaml")
+            service.serve(self._config, lanes=self._lanes, stop=self._asked, source="job.yaml")
         except BaseException as failed:
             self._failed = failed
         finally:
@@ -77,7 +77,10 @@ class _Lines(logging.Handler):
         self._lines.append(self.format(record))  # with the stack trace, where there is one
 
 
-Inside = Callable[[dict[str, Any]], AbstractContextManager[InsideJob]]
+class Inside(Protocol):
+    """`with inside(tree) as job`; `lanes`: these alone."""
+
+    def __call__(self, tree: dict[str, Any], lanes: Collection[str] | None = None) -> AbstractContextManager[InsideJob]: ...
 
 
 def over(spark: SparkSession, patch: pytest.MonkeyPatch) -> Inside:
@@ -85,8 +88,8 @@ def over(spark: SparkSession, patch: pytest.MonkeyPatch) -> Inside:
     patch.setattr(session, "running", lambda *_, **__: nullcontext(spark))
 
     @contextmanager
-    def inside(tree: dict[str, Any]) -> Iterator[InsideJob]:
-        job = InsideJob(cfg.parse(tree, source="job.yaml")).start()
+    def inside(tree: dict[str, Any], lanes: Collection[str] | None = None) -> Iterator[InsideJob]:
+        job = InsideJob(cfg.parse(tree, source="job.yaml"), lanes).start()
         try:
             yield job
         finally:

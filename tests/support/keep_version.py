@@ -58,13 +58,6 @@ def tree(folder: str, servers: str) -> dict[str, Any]:
     }
 
 
-def label(number: int) -> tuple[bytes, bytes]:
-    """The label of event `number`."""
-    key, event = events.good(number)
-    fields = {"id": key.decode(), "at": json.loads(event)["at"], "label": float(number % 100 > 50)}
-    return key, json.dumps(fields).encode()
-
-
 def create_topics(servers: str) -> None:
     admin = KafkaAdminClient(bootstrap_servers=servers)
     try:
@@ -92,7 +85,7 @@ def _run(folder: Path, servers: str) -> None:
     config = folder / "job.yaml"
     config.write_text(yaml.safe_dump(tree(str(folder), servers)))
     send(servers, "kept-events", [*(events.good(i) for i in range(N)), (b"broken", b"{not json")])
-    send(servers, "kept-labels", [label(i) for i in range(LABELLED)])
+    send(servers, "kept-labels", [events.label(i) for i in range(LABELLED)])
     job = Job(config).start()
 
     def finished() -> bool:
