@@ -1,7 +1,7 @@
 # Everything here sets up what it needs by itself: no root, no Docker. Only Python 3.11 or newer and Java 17 must be there.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup test browser promtool dashboard demo check lock campaign fuzz bench bench-quick bench-peers soak clean
+.PHONY: help setup test live-again browser promtool dashboard demo check lock campaign fuzz bench bench-quick bench-peers soak clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,6 +25,10 @@ setup: $(READY) ## Make .venv with the locked packages and fetch the pinned jars
 
 test: setup browser promtool ## Run all tests: unit, Spark, and live against a real broker and real databases; two workers, a file each
 	$(BIN)/pytest $(WORKERS) --durations 20
+
+N ?= 10
+live-again: setup ## Run the live tests N times in a row (N=10), until one fails: does any of them depend on luck?
+	@for i in $$(seq $(N)); do printf '\n== live tests, run %s of %s\n' $$i $(N); $(BIN)/pytest $(WORKERS) tests/live || exit 1; done
 
 browser: # A browser for the tests of the web page, where this machine lets us have one
 	@bash scripts/browser.sh
