@@ -148,8 +148,8 @@ def _records(chunk: Chunk, config: Config, spark: SparkSession) -> DataFrame:
 def _sizes(uri: str, spark: SparkSession) -> list[tuple[str, int]]:
     """The data files at a path, a folder or a glob, in the order of their names, with their sizes."""
     try:
-        found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(uri).select("path", "length")
-        files = sorted((str(row["path"]), int(row["length"])) for row in found.collect())
+        listed = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(uri).select("path", "length")
+        files = sorted((str(row["path"]), int(row["length"])) for row in listed.collect())
     except AnalysisException as missing:
         raise ConfigError(f"--input: {uri}: no such file or folder; check the path") from missing
     if not files:

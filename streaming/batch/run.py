@@ -221,14 +221,14 @@ def _seal(target: HadoopFolder, *, resumed: int | None) -> BatchReport:
 def _files(spark: SparkSession, uri: str) -> dict[str, int]:
     """The data files below a folder, counted from there, with their sizes in bytes."""
     fs, root = at(spark, uri)
-    listed, found = fs.listFiles(root, True), {}
+    listed, lengths = fs.listFiles(root, True), {}
     prefix = str(fs.makeQualified(root).toUri().getPath()).rstrip("/") + "/"
     while listed.hasNext():
         status = listed.next()
         name = str(status.getPath().toUri().getPath()).removeprefix(prefix)
         if not any(part.startswith(("_", ".")) for part in name.split("/")):
-            found[name] = int(status.getLen())
-    return dict(sorted(found.items()))
+            lengths[name] = int(status.getLen())
+    return dict(sorted(lengths.items()))
 
 
 def _exists(spark: SparkSession, uri: str) -> bool:

@@ -36,43 +36,43 @@ class Cast:
     failed: Column
 
 
-def same(found: DataType, declared: DataType) -> bool:
+def same(actual: DataType, declared: DataType) -> bool:
     """True when a column is taken as it is."""
-    return found.simpleString() == declared.simpleString()
+    return actual.simpleString() == declared.simpleString()
 
 
-def cast(given: Column, found: DataType, declared: DataType) -> Cast:
+def cast(given: Column, actual: DataType, declared: DataType) -> Cast:
     """The value as `declared`: nothing is truncated, and the fields of a struct go by their names, not by their places."""
-    if same(found, declared):
+    if same(actual, declared):
         return Cast(given, F.lit(False))
-    if isinstance(found, NullType):
+    if isinstance(actual, NullType):
         return Cast(F.lit(None).cast(declared), F.lit(False))
-    if isinstance(found, StructType) and isinstance(declared, StructType):
-        return _struct(given, found, declared)
-    if isinstance(found, ArrayType) and isinstance(declared, ArrayType):
-        return _array(given, found, declared)
-    if isinstance(found, MapType) and isinstance(declared, MapType) and same(found.keyType, declared.keyType):
-        return _map(given, found, declared)
-    if isinstance(found, StringType) and isinstance(declared, StructType | ArrayType | MapType):
+    if isinstance(actual, StructType) and isinstance(declared, StructType):
+        return _struct(given, actual, declared)
+    if isinstance(actual, ArrayType) and isinstance(declared, ArrayType):
+        return _array(given, actual, declared)
+    if isinstance(actual, MapType) and isinstance(declared, MapType) and same(actual.keyType, declared.keyType):
+        return _map(given, actual, declared)
+    if isinstance(actual, StringType) and isinstance(declared, StructType | ArrayType | MapType):
         return _from_text(given, declared)
-    value = _plain(given, found, declared)
+    value = _plain(given, actual, declared)
     lost = given.isNotNull() & value.isNull()
     # A cast to a whole number drops what stands behind the point; cast back it is another number then.
-    if isinstance(declared, IntegralType) and isinstance(found, FractionalType | TimestampType):
-        lost = lost | F.coalesce(value.cast(found) != given, F.lit(False))
+    if isinstance(declared, IntegralType) and isinstance(actual, FractionalType | TimestampType):
+        lost = lost | F.coalesce(value.cast(actual) != given, F.lit(False))
     return Cast(value, lost)
 
 
-def _plain(given: Column, found: DataType, declared: DataType) -> Column:
-    if isinstance(declared, BooleanType) and isinstance(found, NumericType):
+def _plain(given: Column, actual: DataType, declared: DataType) -> Column:
+    if isinstance(declared, BooleanType) and isinstance(actual, NumericType):
         return F.when(given == 1, F.lit(True)).when(given == 0, F.lit(False))
-    if isinstance(declared, DecimalType) and isinstance(found, StringType):
+    if isinstance(declared, DecimalType) and isinstance(actual, StringType):
         return F.when(~given.rlike(ENDLESS), given.try_cast(declared))
     return given.try_cast(declared)
 
 
-def _struct(given: Column, found: StructType, declared: StructType) -> Cast:
-    there = {field.name.lower(): field for field in found.fields}
+def _struct(given: Column, actual: StructType, declared: StructType) -> Cast:
+    there = {field.name.lower(): field for field in actual.fields}
     parts = []
     for field in declared.fields:
         own = there.get(field.name.lower())
@@ -82,17 +82,17 @@ def _struct(given: Column, found: StructType, declared: StructType) -> Cast:
     return Cast(F.when(given.isNotNull(), whole), _any([part.failed for part in parts]))
 
 
-def _array(given: Column, found: ArrayType, declared: ArrayType) -> Cast:
+def _array(given: Column, actual: ArrayType, declared: ArrayType) -> Cast:
     def element(x: Column) -> Cast:
-        return cast(x, found.elementType, declared.elementType)
+        return cast(x, actual.elementType, declared.elementType)
 
     failed = F.exists(given, lambda x: element(x).failed)
     return Cast(F.transform(given, lambda x: element(x).value), F.coalesce(failed, F.lit(False)))
 
 
-def _map(given: Column, found: MapType, declared: MapType) -> Cast:
+def _map(given: Column, actual: MapType, declared: MapType) -> Cast:
     def entry(x: Column) -> Cast:
-        return cast(x, found.valueType, declared.valueType)
+        return cast(x, actual.valueType, declared.valueType)
 
     failed = F.exists(F.map_values(given), lambda x: entry(x).failed)
     return Cast(F.transform_values(given, lambda _, x: entry(x).value), F.coalesce(failed, F.lit(False)))

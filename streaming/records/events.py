@@ -155,18 +155,18 @@ def _endless(parsed: StructType) -> Column:
     return F.lit(False) if endless is None else F.col("json").isNull() & endless
 
 
-def without_place(found: Column, events: Events, *, key: Column, time: Column, stamp: Column) -> Column:
+def without_place(reason: Column, events: Events, *, key: Column, time: Column, stamp: Column) -> Column:
     """The complaints `found` so far (a CASE), and then: the event does not say whom it is about, or when it was.
 
     `stamp`: the record's own timestamp, which an event time may be ahead of by `events.max_future`.
     """
     no_time = f"{events.time} is missing or is neither ISO 8601 (years 1 to 9999) nor an epoch in seconds or milliseconds (1990 to 2099)"
     blank = key.isNull() | (F.trim(key) == "")
-    found = found.when(blank, say("missing_key", f"the event has no {events.key}")).when(time.isNull(), say("unparsable_time", no_time))
+    reason = reason.when(blank, say("missing_key", f"the event has no {events.key}")).when(time.isNull(), say("unparsable_time", no_time))
     if events.time is None or events.max_future is None:
-        return found
+        return reason
     ahead = f"{events.time} is more than {events.max_future} (max_future) ahead of the record's own timestamp"
-    return found.when(in_future(time, stamp, events.max_future), say("future_time", ahead))
+    return reason.when(in_future(time, stamp, events.max_future), say("future_time", ahead))
 
 
 def in_future(time: Column, stamp: Column, max_future: str) -> Column:

@@ -41,8 +41,8 @@ def event(number: int, *, labelled: bool, label: object = None) -> tuple[bytes, 
 
 
 def newest(tree: dict[str, Any], name: str) -> Any:
-    one = versions.learner(cfg.parse(tree), name, lambda: pytest.fail("local state needs no Spark"))
-    return one, one.log.newest()
+    learner = versions.learner(cfg.parse(tree), name, lambda: pytest.fail("local state needs no Spark"))
+    return learner, learner.log.newest()
 
 
 def rejected(tree: dict[str, Any]) -> list[Any]:
@@ -50,7 +50,7 @@ def rejected(tree: dict[str, Any]) -> list[Any]:
 
 
 def totals(tree: dict[str, Any]) -> set[int]:
-    return {found.meta.total if found else 0 for _, found in (newest(tree, name) for name in ("river", "online"))}
+    return {snapshot.meta.total if snapshot else 0 for _, snapshot in (newest(tree, name) for name in ("river", "online"))}
 
 
 def test_inline_labels_and_a_river_model(inline: dict[str, Any], inside: Inside) -> None:
@@ -74,20 +74,20 @@ def test_inline_labels_and_a_river_model(inline: dict[str, Any], inside: Inside)
         send(servers, topic, [event(i, labelled=False) for i in range(2 * N, 2 * N + 10)])
 
         def asked() -> dict[str, list[dict[str, Any]]]:
-            found: dict[str, list[dict[str, Any]]] = {"river": [], "online": []}
+            by_model: dict[str, list[dict[str, Any]]] = {"river": [], "online": []}
             for record in read_all(servers, inline["predictions"]["shadow_topic"]):
                 answer = json.loads(record.value)
                 if 2 * N <= _number(answer) < 2 * N + 10:
-                    found[answer["model"]].append(answer)
-            return found
+                    by_model[answer["model"]].append(answer)
+            return by_model
 
-        job.until(lambda: all(len(found) == 10 for found in asked().values()), "the last events answered by both")
+        job.until(lambda: all(len(given) == 10 for given in asked().values()), "the last events answered by both")
         answers = asked()
-        one, snapshot = newest(inline, "river")
-        state: RiverState = one.state_of(snapshot)
+        learner, snapshot = newest(inline, "river")
+        state: RiverState = learner.state_of(snapshot)
         for answer in answers["river"]:
             assert answer["model_version"] == snapshot.meta.version
-            expected = one.learner.score(state, np.array([answer["features"]]))
+            expected = learner.learner.score(state, np.array([answer["features"]]))
             assert answer["prediction"] == expected.prediction[0]
             assert answer["probability"] == pytest.approx(expected.probability[0].tolist(), abs=1e-15)
         assert all(answer["prediction"] in (0.0, 1.0) for answer in answers["online"])

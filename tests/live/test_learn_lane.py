@@ -38,8 +38,8 @@ def newest(tree: dict[str, Any]) -> Snapshot | None:
 
 
 def total(tree: dict[str, Any]) -> int:
-    found = newest(tree)
-    return found.meta.total if found is not None else 0
+    snapshot = newest(tree)
+    return snapshot.meta.total if snapshot is not None else 0
 
 
 def answers(tree: dict[str, Any]) -> list[dict[str, Any]]:
@@ -73,8 +73,8 @@ def test_every_fate_of_a_label(learning: dict[str, Any], inside: Inside, spark: 
             job.until(lambda done=step: total(learning) >= N - 100 + done + 1, "the later label learned")
 
         def reasons() -> Counter[str]:
-            found = outcome(servers, learning).rejected.values()
-            return Counter(h["reason"] for headers in found for h in headers[:1] if h["lane"] == "learn")
+            rejected = outcome(servers, learning).rejected.values()
+            return Counter(h["reason"] for headers in rejected for h in headers[:1] if h["lane"] == "learn")
 
         job.until(lambda: reasons()["no_prediction"] == 1, "the stranger is rejected")
         send(servers, topic, [label(N - 50)])
@@ -107,14 +107,14 @@ def check_history(tree: dict[str, Any], spark: SparkSession) -> None:
     from streaming.models.spark import learned as weights
 
     config = cfg.parse(tree)
-    one = versions.learner(config, "online", lambda: spark)
-    kept = [meta for meta in versions.history(one) if meta.learned]
+    learner = versions.learner(config, "online", lambda: spark)
+    kept = [meta for meta in versions.history(learner) if meta.learned]
     assert sum(meta.learned for meta in kept) == kept[-1].total
     if len(kept) > 1:
         proof = replay.replay(config, "online", first=str(kept[0].version), last=str(kept[-1].version), spark=spark)
         assert proof.equal
         assert proof.labels == sum(meta.learned for meta in kept[1:])
-    version, numbers = versions.weights_of(one, None)
+    version, numbers = versions.weights_of(learner, None)
     model = weights.to_stage(spark, numbers, uid=f"online-{version}")
     assert isinstance(model, LogisticRegressionModel)
     x = np.linspace(-1.0, 1.0, numbers.features)
@@ -130,8 +130,8 @@ def test_a_rollback_is_in_force_at_once_and_learning_goes_on_from_there(learning
             send(servers, learning["labels"]["topic"], [label(i) for i in numbers])
             job.until(lambda done=part: total(learning) >= done * 100 + 100, "labels learned")
         config = cfg.parse(learning)
-        one = versions.learner(config, "online", lambda: pytest.fail("no Spark"))
-        first = next(meta for meta in versions.history(one) if meta.learned)
+        learner = versions.learner(config, "online", lambda: pytest.fail("no Spark"))
+        first = next(meta for meta in versions.history(learner) if meta.learned)
         versions.rollback(config, "online", to=str(first.version), spark=lambda: pytest.fail("no Spark"))
         send(servers, learning["events"]["topic"], [events.good(i) for i in range(300, 310)])
 

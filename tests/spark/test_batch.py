@@ -104,12 +104,12 @@ def test_every_format_gives_the_same_answers(spark: SparkSession, config: cfg.Co
     # The stages themselves, bit for bit; what a fold may differ by is the next test's.
     staged = config.model_copy(update={"model": config.model.model_copy(update={"fold": "never"})})
     report = batch.run(staged, BatchInput(kind, str(write(tmp_path, kind, rows))), str(tmp_path / "out"), spark)
-    found = read(spark, tmp_path / "out")
-    reasons = Counter(r["rejected"]["reason"] for r in found if r["outcome"] == "rejected")
+    scored = read(spark, tmp_path / "out")
+    reasons = Counter(r["rejected"]["reason"] for r in scored if r["outcome"] == "rejected")
     assert reasons == REASONS | ({"wrong_type": 1} if kind != "parquet" else {})
-    assert len(found) == len({r["event_id"] for r in found}) == N
+    assert len(scored) == len({r["event_id"] for r in scored}) == N
     assert (report.rows, report.rejected, report.predicted) == (N, sum(reasons.values()), N - sum(reasons.values()))
-    unheard = next(r for r in found if r["outcome"] == "rejected" and r["key"] == "c5")
+    unheard = next(r for r in scored if r["outcome"] == "rejected" and r["key"] == "c5")
     assert json.loads(unheard["rejected"]["value"])["plan"] == "unheard of"
     assert unheard["prediction"] is None
     # The reference: the saved pipeline as Spark itself runs it.
@@ -120,7 +120,7 @@ def test_every_format_gives_the_same_answers(spark: SparkSession, config: cfg.Co
         r["id"]: (r["prediction"], tuple(r["probability"].toArray()))
         for r in PipelineModel.load(config.model.uri).transform(good).collect()
     }
-    got = answers(found)
+    got = answers(scored)
     assert {key: got[key] for key in expected} == expected
 
 
@@ -155,8 +155,8 @@ def test_a_csv_line_that_does_not_fit_the_header_is_rejected_as_it_came(spark: S
 def test_a_delta_table_in_and_out(spark: SparkSession, config: cfg.Config, tmp_path: Path) -> None:
     spark.createDataFrame([event(i) for i in range(N)], SCHEMA).write.format("delta").save(str(tmp_path / "in"))
     batch.run(config, BatchInput("delta", str(tmp_path / "in")), str(tmp_path / "out"), spark, output_format="delta")
-    found = spark.read.format("delta").load(str(tmp_path / "out")).collect()
-    assert sorted(answers(found)) == sorted(f"c{i}" for i in range(N))
+    rows = spark.read.format("delta").load(str(tmp_path / "out")).collect()
+    assert sorted(answers(rows)) == sorted(f"c{i}" for i in range(N))
 
 
 def test_an_interrupted_run_goes_on_with_what_is_missing(

@@ -120,8 +120,8 @@ def rows(spark: SparkSession) -> list[Any]:
     decoded = decode(records.coalesce(1), wanted, parsed)
     assert decoded.columns == [META, PROBLEM, "id", "t", "n", "x", "o", "lifted"]
     # As microseconds: Python's own timestamps depend on the machine's time zone.
-    found = decoded.withColumn("micros", F.unix_micros(f"{META}.event_time")).collect()
-    return sorted(found, key=lambda row: row[META]["offset"])
+    collected = decoded.withColumn("micros", F.unix_micros(f"{META}.event_time")).collect()
+    return sorted(collected, key=lambda row: row[META]["offset"])
 
 
 def test_every_record_is_one_row_with_its_bytes_and_place(rows: list[Any]) -> None:

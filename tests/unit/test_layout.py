@@ -74,6 +74,13 @@ def test_twins_are_found() -> None:
     assert twins(sources) == {"Window": ["a.py", "b.py"]}
 
 
+def test_nothing_is_called_found() -> None:
+    """A name says what the thing is; that somebody found it is true of everything."""
+    named = [(name_of(path), node) for path in SOURCES for node in ast.walk(ast.parse(path.read_text()))]
+    called = [f"{name}:{node.lineno}" for name, node in named if "found" in (getattr(node, "id", ""), getattr(node, "arg", ""))]
+    assert not called, f"variables called found: {called}"
+
+
 def defined(path: Path) -> set[str]:
     """Names of the functions, methods and classes in a file."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
