@@ -82,7 +82,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     folder = tmp_path_factory.mktemp("spark")
     options = {
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
-        "spark.driver.memory": "1g",
+        "spark.driver.memory": "2g",
         "spark.default.parallelism": "2",
     } | LOCAL_STATE
     started = session.start("tests", master="local[8]", options=options, delta=True, log=folder / "spark.log")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from streaming.config.load import Config
 from streaming.errors import EnvironmentFailure
-from streaming.runtime import files, jars, java, spark, spark_log
+from streaming.runtime import files, jars, java, jvm_names, spark, spark_log
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -86,6 +86,7 @@ def _start_context(settings: Mapping[str, str], log: Path | None) -> None:
             visible = SparkConf(loadDefaults=False).setAll(list(spark.on_command_line(settings).items()))
             with spark_log.redacted(log) as stderr:
                 SparkContext._gateway = launch_gateway(visible, {"stderr": stderr})  # type: ignore[no-untyped-call]
+                jvm_names.remember(SparkContext._gateway)
                 SparkContext._jvm = SparkContext._gateway.jvm
         SparkContext(conf=SparkConf().setAll(list(settings.items())))
     except Exception as failed:
