@@ -11,13 +11,15 @@ _FOLDERS: Final = ("live", "spark", "stores", "api", "unit")
 #: Files of the first two folders that take a minute or more.
 _LONGEST: Final = (
     "test_service.py",
-    "test_learn_lane.py",
     "test_parity.py",
+    "test_training.py",
+    "test_learn_lane.py",
     "test_guard.py",
-    "test_monitor.py",
     "test_sparkml.py",
     "test_lanes_apart.py",
+    "test_explain.py",
     "test_convert.py",
+    "test_learn_inline.py",
 )
 
 

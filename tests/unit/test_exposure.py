@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +82,15 @@ def test_what_is_closed_is_not_warned_of(tmp_path: Path, monkeypatch: pytest.Mon
     assert words(tmp_path, **changes) == ""
 
 
-def test_what_every_user_of_the_machine_may_read_or_change(tmp_path: Path) -> None:
+@pytest.fixture
+def passable() -> Iterator[Path]:
+    """A folder that others may pass through. Not one of pytest's: each run that starts closes those to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+def test_what_every_user_of_the_machine_may_read_or_change(passable: Path) -> None:
     paths = {
         "state": "state",
         "model.uri": "model",
@@ -90,25 +100,22 @@ def test_what_every_user_of_the_machine_may_read_or_change(tmp_path: Path) -> No
         "audit": "a",
     }
     for name in paths.values():
-        (tmp_path / name).write_text("")
-        (tmp_path / name).chmod(0o644)
-    (tmp_path / "model").chmod(0o666)
+        (passable / name).write_text("")
+        (passable / name).chmod(0o644)
+    (passable / "model").chmod(0o666)
     changes = {
-        "api": {"tokens": str(tmp_path / "tokens.yaml"), "tls": {"cert": "c", "key": str(tmp_path / "key.pem")}},
-        "audit": str(tmp_path / "a"),
+        "api": {"tokens": str(passable / "tokens.yaml"), "tls": {"cert": "c", "key": str(passable / "key.pem")}},
+        "audit": str(passable / "a"),
     }
-    for parent in (tmp_path, *tmp_path.parents):
-        if not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o001)
-    told = words(tmp_path, **changes)
+    told = words(passable, **changes)
     for key, name in paths.items():
-        assert f"{key}: every user of this machine may read {'and change ' if name == 'model' else ''}{tmp_path / name}; chmod" in told
+        assert f"{key}: every user of this machine may read {'and change ' if name == 'model' else ''}{passable / name}; chmod" in told
     for name in paths.values():
-        (tmp_path / name).chmod(0o640)
-    assert words(tmp_path, **changes) == ""
-    (tmp_path / "model").chmod(0o666)
-    tmp_path.chmod(0o700)  # nobody gets as far as that
-    assert words(tmp_path, **changes) == ""
+        (passable / name).chmod(0o640)
+    assert words(passable, **changes) == ""
+    (passable / "model").chmod(0o666)
+    passable.chmod(0o700)  # nobody gets as far as that
+    assert words(passable, **changes) == ""
 
 
 _MAKES = """
