@@ -57,6 +57,15 @@ NEWEST: Final = ("event_time", "source_partition", "source_offset", "scored_at")
 #: How a timestamp is written in JSON: ISO 8601, UTC, microseconds, so that nothing is lost on the way to the store.
 TIMESTAMP_FORMAT: Final = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
 
+#: The headers that tell which trace a record belongs to, and their form (https://www.w3.org/TR/trace-context): version ff and
+#: numbers that are all zero mean nothing.
+TRACE: Final = {
+    "traceparent": r"^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\z",  # $ is also before a last line's end
+    "tracestate": r"^[\x20-\x7e]{1,512}\z",
+}
+#: What they take in a record at most, with their names and lengths.
+TRACE_BYTES: Final = 640
+
 #: "topic:partition:offset"; a topic name has no colon.
 _EVENT_ID: Final = r"^([^:]+):(\d{1,9}):(\d{1,18})$"
 _OPTIONS: Final = {"mode": "PERMISSIVE", "timestampFormat": TIMESTAMP_FORMAT}
@@ -97,6 +106,24 @@ def event_id(place: Column) -> Column:
 def position(event_id: Column) -> tuple[Column, Column]:
     """Partition (INT) and offset (BIGINT) that an event_id names; null when it is none."""
     return F.regexp_extract(event_id, _EVENT_ID, 2).try_cast("int"), F.regexp_extract(event_id, _EVENT_ID, 3).try_cast("bigint")
+
+
+def trace(headers: Column) -> Column:
+    """Of an event's headers those that a prediction hands on: W3C's trace context, null when there is no traceparent.
+
+    Of several with one name the last counts, as Kafka's clients have it. What is not of its form is left out, so that no
+    producer can make a prediction longer than TRACE_BYTES more.
+    """
+    # Without a lambda over the headers: those keep a projection out of Spark's generated code.
+    names, values = F.reverse(headers["key"]), F.reverse(headers["value"])
+
+    def last(name: str, form: str) -> Column:
+        value = F.get(values, (F.array_position(names, F.lit(name)) - 1).cast("int"))
+        return F.when(value.cast("string").rlike(form), F.struct(F.lit(name).alias("key"), value.alias("value")))
+
+    parent, state = (last(name, form) for name, form in TRACE.items())
+    kept = F.when(state.isNull(), F.array(parent)).otherwise(F.array(parent, state))
+    return F.when(F.size(headers) > 0, F.when(parent.isNotNull(), kept))
 
 
 def write(fields: Mapping[str, Column]) -> Column:
