@@ -203,8 +203,8 @@ def _rejected(records: DataFrame, config: Config, watch: Watch) -> DataFrame:
 
 
 def _header(name: str) -> Column:
-    """The text of the first header of that name; null when there is none."""
-    return F.filter("headers", lambda h: h["key"] == name)[0]["value"].cast("string")
+    """The text of the last header of that name; null when there is none. Those of the original record stand first: they say nothing."""
+    return F.try_element_at(F.filter("headers", lambda h: h["key"] == name), F.lit(-1))["value"].cast("string")
 
 
 def _pair(key: Column, time: Column) -> Column:

@@ -73,8 +73,8 @@ def at(i: int) -> datetime:
     return START + timedelta(seconds=150 * i / N)
 
 
-def record(topic: str, i: int, when: datetime, value: Any, headers: dict[str, str] | None = None) -> tuple[Any, ...]:
-    told = [(name, text.encode()) for name, text in (headers or {}).items()]
+def record(topic: str, i: int, when: datetime, value: Any, headers: list[tuple[str, str]] | None = None) -> tuple[Any, ...]:
+    told = [(name, text.encode()) for name, text in headers or []]
     return (b"k", value if isinstance(value, bytes) else json.dumps(value).encode(), topic, 0, i, when, told or None)
 
 
@@ -94,7 +94,7 @@ def topics() -> dict[str, list[tuple[Any, ...]]]:
                 "source_offset": str(i),
                 "lane": "score",
             }
-            rejected.append(record("rejected", len(rejected), at(i), b"{not json", told))
+            rejected.append(record("rejected", len(rejected), at(i), b"{not json", [*told.items()]))
             continue
         events.append(record("events", i, at(i), {"id": f"c{i}", "at": stamp[i], "plan": plan(i), "minutes": minutes[i], "calls": i % 7}))
         answer = {
@@ -119,8 +119,10 @@ def topics() -> dict[str, list[tuple[Any, ...]]]:
         "source_offset": "9",
         "lane": "score",
     }
-    rejected.append(record("rejected", len(rejected), at(7), b"", hostile))
-    rejected.append(record("rejected", len(rejected), at(8), b"", hostile | {"source_topic": "labels"}))
+    # The headers of the original record stand before those of the service.
+    forged = [("reason", "forged_by_a_producer"), ("source_topic", "labels"), *hostile.items()]
+    rejected.append(record("rejected", len(rejected), at(7), b"", forged))
+    rejected.append(record("rejected", len(rejected), at(8), b"", [*(hostile | {"source_topic": "labels"}).items()]))
     return {"events": events, "predictions": predictions, "labels": truth, "rejected": rejected}
 
 
@@ -220,7 +222,7 @@ def test_the_reason_of_a_rejection_is_a_word_and_no_value_of_an_event(runs: tupl
     total = sum(at_once.sums().values(), Statistics())
     assert rejections(total) == {"malformed_json": N // 50, "other": 1}
     said = json.dumps([record.to_json() for record in records])
-    for value in ("sk-live", "basic", "plus", 'pro"', "c17"):
+    for value in ("sk-live", "forged", "basic", "plus", 'pro"', "c17"):
         assert value not in said
 
 
