@@ -173,7 +173,7 @@ def _excess(record: Record, kind: str, top: tuple[str, str, str]) -> float:
 
 
 def _alert(record: Record, rule: Rule, step: Memory, service: Service, *, state: str, quiet: bool, now: datetime) -> Alert:
-    figures = tuple(record.drifted(KINDS[rule.on])[:_SHOWN])
+    figures = tuple(greatest(record.drifted(KINDS[rule.on]))[:_SHOWN])
     start = iso(record.start)
     return Alert(
         id=step.raised, state=state, on=rule.on, severity=rule.severity, service=service.name, model=service.model,
@@ -181,6 +181,16 @@ def _alert(record: Record, rule: Rule, step: Memory, service: Service, *, state:
         says=sentence(rule.on, figures, state), next=f"streaming drift {service.config} --window {start}", figures=figures,
         at=iso(round(now.timestamp() * 1000)), do=rule.do if state == "raised" else (), silenced=quiet,
     )  # fmt: skip
+
+
+def greatest(drifted: Sequence[Measure]) -> list[Measure]:
+    """Of each subject its greatest figure; of its slices, only where it did not drift as a whole. `drifted`: the greatest excess first."""
+    whole = {m.subject for m in drifted if not m.slice}
+    by_subject: dict[tuple[str, str], Measure] = {}
+    for m in drifted:
+        if not m.slice or m.subject not in whole:
+            by_subject.setdefault((m.subject, m.slice), m)
+    return list(by_subject.values())
 
 
 def sentence(on: str, figures: Sequence[Measure], state: str) -> str:

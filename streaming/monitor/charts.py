@@ -29,17 +29,17 @@ class Line:
 
 def lines(curves: Sequence[Line], *, labels: Sequence[str], threshold: float | None = None, width: int = 680, height: int = 170) -> str:
     """Curves over the windows. `labels`: the time of each window; the first, the middle and the last are written."""
-    known = [v for line in curves for v in (*line.values, *line.low, *line.high) if v is not None]
+    known = [v for line in curves for v in line.values if v is not None]
     if not known:
         return "<p>no figures</p>"
-    low, high = _range([*known, *([threshold] if threshold is not None else [])])
+    low, high = _range([*known, *([threshold] if threshold is not None else [])], [v for line in curves for v in (*line.low, *line.high)])
     n = max(len(labels), 2)
 
     def x(i: float) -> float:
         return 44 + (width - 56) * i / (n - 1)
 
     def y(v: float) -> float:
-        return 8 + (height - 34) * (1 - (v - low) / (high - low))
+        return 8 + (height - 34) * (1 - (min(max(v, low), high) - low) / (high - low))
 
     parts = [_axis(low, high, y, width), _times(labels, x, height)]
     if threshold is not None:
@@ -56,19 +56,29 @@ def lines(curves: Sequence[Line], *, labels: Sequence[str], threshold: float | N
     return f'<svg viewBox="0 0 {width} {height}" role="img">{"".join(parts)}</svg><div class="legend">{legend}</div>'
 
 
-def _range(known: Sequence[float]) -> tuple[float, float]:
+def _range(known: Sequence[float], bands: Sequence[float | None]) -> tuple[float, float]:
+    """The lowest and the highest value that is drawn. A wide band, as a window of few rows has, must not make the curves flat: it is cut."""
     low, high = min(known), max(known)
-    room = (high - low) * 0.08 or max(abs(high) * 0.1, 0.01)
-    return low - room, high + room
+    more = (high - low) / 2 or math.inf
+    room = [v for v in bands if v is not None and math.isfinite(v)]
+    low, high = max(min([low, *room]), low - more), min(max([high, *room]), high + more)
+    edge = (high - low) * 0.08 or max(abs(high) * 0.1, 0.01)
+    return low - edge, high + edge
 
 
 def _axis(low: float, high: float, y: object, width: int) -> str:
     assert callable(y)
-    steps = [low + (high - low) * share for share in (0.08, 0.5, 0.92)]
     return "".join(
         f'<line x1="44" x2="{width - 12}" y1="{y(v):.1f}" y2="{y(v):.1f}" stroke="#e5e8e8"/><text x="40" y="{y(v) + 3:.1f}" text-anchor="end">{v:.3g}</text>'
-        for v in steps
+        for v in ticks(low, high)
     )
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Two to five round numbers between: multiples of 1, 2 or 5 times a power of ten. `low` < `high`."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 3))
+    step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= (high - low) / 3 * (1 - 1e-9))
+    return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _times(labels: Sequence[str], x: object, height: int) -> str:

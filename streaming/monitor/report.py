@@ -5,6 +5,7 @@ It names categories: it has the access rights of the events themselves.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,11 +30,12 @@ _STYLE: Final = """
 :root{color-scheme:light}body{font:14px/1.45 system-ui,sans-serif;color:#1c2833;background:#fff;max-width:60rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem;border-bottom:1px solid #d5d8dc;padding-bottom:.2rem}h3{font-size:.95rem;margin:.8rem 0 .2rem}
 p{margin:.3rem 0}.grey{color:#5d6d7e}.verdict{font-size:1.1rem;padding:.6rem .8rem;border-left:4px solid #1e8449;background:#f4f6f6;margin:1rem 0}.verdict.bad{border-color:#b03a2e;color:inherit;font-weight:400}
-table{border-collapse:collapse;width:100%;margin:.4rem 0}td,th{text-align:left;padding:.2rem .6rem .2rem 0;border-bottom:1px solid #eaeded;vertical-align:top}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-.bad{color:#b03a2e;font-weight:600}.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));gap:.6rem 1.2rem}svg{width:100%;height:auto}svg text{font-size:9px;fill:#5d6d7e}
+table{border-collapse:collapse;width:100%;margin:.4rem 0}td,th{text-align:left;padding:.2rem .6rem .2rem 0;border-bottom:1px solid #eaeded;vertical-align:top}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.t{white-space:nowrap;padding-right:1rem}
+.bad{color:#b03a2e;font-weight:600}.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));gap:.6rem 1.2rem}svg{width:100%;height:auto}svg text{font-size:10px;fill:#5d6d7e}
 .legend{margin-top:-.3rem}.key{margin-right:1.2rem;font-size:12px}.key i{display:inline-block;width:1.4rem;margin-right:.4rem;vertical-align:middle}.box{display:inline-block;width:.8rem;height:.8rem;margin:0 .3rem -.1rem .8rem}
 figure{margin:0;break-inside:avoid}figcaption{font-size:12.5px}
-@media print{body{margin:0;max-width:none;font-size:11px}h2{break-after:avoid}table,figure,svg{break-inside:avoid}a{color:inherit;text-decoration:none}}
+@page{margin:14mm}
+@media print{:root{font-size:12px;print-color-adjust:exact;-webkit-print-color-adjust:exact}body{margin:0;padding:0;max-width:none;font-size:11px}h2,h3,.legend-of{break-after:avoid}figure,svg,tr,.verdict{break-inside:avoid}thead{display:table-header-group}.grid{grid-template-columns:repeat(3,1fr)}a{color:inherit;text-decoration:none}}
 """
 
 
@@ -67,7 +69,7 @@ def page(source: Source, *, at: datetime) -> str:
         f'<p class="grey">model {escape(source.model)} · {len(source.windows)} windows, {_when(source.windows[0].start)} to {_when(source.windows[-1].end)} UTC '
         f"· made {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC{_baseline_words(source.baseline)}</p>",
         _verdict(source.windows, seen),
-        _alerts(source.alerts),
+        _alerts(source.alerts, source.baseline),
         "<h2>Quality over time</h2>",
         _quality(source.windows),
         "<h2>Drift over time</h2>",
@@ -91,7 +93,19 @@ _WORDS: Final = (
 
 
 def _when(ms: int) -> str:
-    return iso(ms)[:16].replace("T", " ")
+    """A time in UTC, to the minute where it is a whole one."""
+    return _clock(iso(ms), 19 if ms % 60_000 else 16)
+
+
+def _clock(text: str, letters: int = 19) -> str:
+    return escape(text[:letters].replace("T", " "))
+
+
+def _labels(windows: Sequence[PastWindow]) -> list[str]:
+    """What stands below a curve: times of day, with their date where there are several."""
+    letters = 19 if any(w.start % 60_000 for w in windows) else 16
+    whole = [_clock(iso(w.start), letters) for w in windows]
+    return [text[11:] if len({each[:10] for each in whole}) == 1 else text[5:] for text in whole]
 
 
 def _baseline_words(baseline: Baseline | None) -> str:
@@ -102,7 +116,7 @@ def _verdict(windows: Sequence[PastWindow], seen: PastWindow) -> str:
     bad = [w for w in windows if w.drifted]
     if not bad:
         return '<p class="verdict">Nothing drifted in any window.</p>'
-    names = list(dict.fromkeys(of_what(row) for row in seen.drifted))[:5]
+    names = list(dict.fromkeys(of_what(row) for row in _by_themselves(seen.drifted)))[:5]
     carried = [f"{name} {share:.0%}" for name, share in seen.carriers()[:4] if share >= 0.05]
     shift = f" The prediction's shift is carried by {escape(', '.join(carried))}." if carried else ""
     return (
@@ -111,20 +125,35 @@ def _verdict(windows: Sequence[PastWindow], seen: PastWindow) -> str:
     )
 
 
-def _alerts(alerts: Sequence[Mapping[str, Any]]) -> str:
+def _by_themselves(drifted: Sequence[Row]) -> list[Row]:
+    """Without the slices of what drifted as a whole."""
+    whole = {(row["kind"], row["subject"]) for row in drifted if not row["slice"]}
+    return [row for row in drifted if not row["slice"] or (row["kind"], row["subject"]) not in whole]
+
+
+def _alerts(alerts: Sequence[Mapping[str, Any]], baseline: Baseline | None) -> str:
     if not alerts:
         return "<h2>Alerts</h2><p>none</p>"
     rows = "".join(
-        f"<tr><td>{escape(str(a['window_end'])[:16].replace('T', ' '))}</td><td{' class=bad' if a['state'] == 'raised' else ''}>{escape(a['state'])}</td>"
-        f"<td>{escape(a['severity'])}</td><td>{escape(a['says'])}{' (silenced)' if a.get('silenced') else ''}</td><td>{escape(a['since'][:16].replace('T', ' '))}</td>"
-        f"<td>{escape(a['model_version'])}</td></tr>"
+        f"<tr><td class=t>{_clock(a['window_end'])}</td><td{' class=bad' if a['state'] == 'raised' else ''}>{escape(a['state'])}</td>"
+        f"<td>{escape(a['severity'])}</td><td>{escape(_named(a['says'], baseline))}{' (silenced)' if a.get('silenced') else ''}</td>"
+        f"<td class=t>{_clock(a['since'])}</td><td>{escape(a['model_version'])}</td></tr>"
         for a in reversed(alerts[-30:])
     )
-    return f"<h2>Alerts</h2><table><tr><th>at<th>state<th>severity<th>what<th>since<th>version</tr>{rows}</table>"
+    head = "<thead><tr><th>at<th>state<th>severity<th>what<th>since<th>version</tr></thead>"
+    return f"<h2>Alerts</h2><table>{head}<tbody>{rows}</tbody></table>"
+
+
+def _named(says: str, baseline: Baseline | None) -> str:
+    """What an alert says, the slices by their values: outside this page they have numbers only."""
+    if baseline is None:
+        return says
+    known = {name: baseline.slice_value(name) for name in baseline.layout.slice_names() if name}
+    return re.sub(r"where ([^\s,]+#\d+)", lambda where: f"where {known.get(where[1], where[1])}", says)
 
 
 def _quality(windows: Sequence[PastWindow]) -> str:
-    labels = [_when(w.start)[5:] for w in windows]
+    labels = _labels(windows)
     figures = []
     for statistic, words in (("accuracy", "Accuracy"), ("area_under_roc", "Area under the ROC curve"), ("rmse", "Root mean squared error")):
         models = sorted(
@@ -147,7 +176,7 @@ def _line(windows: Sequence[PastWindow], kind: str, statistic: str, subject: str
 
 
 def _drift(windows: Sequence[PastWindow]) -> str:
-    labels = [_when(w.start)[5:] for w in windows]
+    labels = _labels(windows)
     tops: dict[tuple[str, str], float] = {}
     for w in windows:
         for row in w.rows:
@@ -183,9 +212,7 @@ def _distributions(source: Source, seen: PastWindow) -> str:
     then, current = base.layout.parts(before), base.layout.parts(after)
     worst_first = sorted(base.layout.columns, key=lambda c: -max((excess(r) for r in seen.rows if r["kind"] == "feature" and r["subject"] == c.name and not r["slice"]), default=0.0))  # fmt: skip
     figures = [_figure(c, then[c.name], current[c.name], _drifts(seen, c.name)) for c in worst_first[:_MOST]]
-    legend = (
-        f'<p><span class="box" style="background:{THEN}"></span>then (baseline)<span class="box" style="background:{NOW}"></span>now</p>'
-    )
+    legend = f'<p class="legend-of"><span class="box" style="background:{THEN}"></span>then (baseline)<span class="box" style="background:{NOW}"></span>now</p>'
     return f'{legend}<div class="grid">{"".join(figures)}</div>'
 
 
@@ -222,13 +249,18 @@ def _cells(column: Column, before: Vector, after: Vector) -> tuple[list[str], li
 def _joined(column: Column) -> tuple[list[str], list[list[int]]]:
     parts = np.array_split(np.arange(column.bins), min(_BARS, column.bins))
     edges = [*column.edges, column.high]
-    return [f"≤ {edges[int(part[-1])]:.3g}" for part in parts], [part.tolist() for part in parts]
+    return [f"≤ {_short(edges[int(part[-1])])}" for part in parts], [part.tolist() for part in parts]
+
+
+def _short(x: float) -> str:
+    return f"{x:,.0f}" if 1000 <= abs(x) < 1_000_000 else f"{x:.3g}"
 
 
 def _drifted(seen: PastWindow) -> str:
     if not seen.drifted:
         return ""
-    return f"<h3>What drifted</h3><table><tr><th>what<th>statistic<th class=n>value<th class=n>threshold<th class=n>chance<th class=n>rows</tr>{''.join(_rows(seen.drifted[:40]))}</table>"
+    head = "<thead><tr><th>what<th>statistic<th class=n>value<th class=n>threshold<th class=n>chance<th class=n>rows</tr></thead>"
+    return f"<h3>What drifted</h3><table>{head}<tbody>{''.join(_rows(seen.drifted[:40]))}</tbody></table>"
 
 
 def _rows(figures: Sequence[Row]) -> Iterator[str]:
