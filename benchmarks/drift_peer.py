@@ -60,8 +60,8 @@ def quiet(python: str, draws: Mapping[str, Callable[[int, int], pd.DataFrame]], 
     lines = []
     for name, draw in draws.items():
         base = draw(rows, 1)
-        found = [ask(python, base, [draw(size, 1_000_000 + size * 100 + i) for i in range(n)]) for size in sizes]
-        cells = [f"{sum(bool(v.columns) for v in verdicts)} of {n}" for verdicts in found]
+        by_size = [ask(python, base, [draw(size, 1_000_000 + size * 100 + i) for i in range(n)]) for size in sizes]
+        cells = [f"{sum(bool(v.columns) for v in verdicts)} of {n}" for verdicts in by_size]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 
