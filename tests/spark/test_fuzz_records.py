@@ -11,7 +11,7 @@ import pytest
 from pyspark.ml import Pipeline
 from pyspark.ml.classification import LogisticRegression
 from pyspark.ml.feature import StringIndexer, VectorAssembler
-from pyspark.sql import SparkSession
+from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from streaming import config as cfg
@@ -54,6 +54,11 @@ def model(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path
     return path
 
 
+def _last(name: str) -> Column:
+    """The last header of this name: the service's own, behind those of the producer."""
+    return F.try_element_at(F.filter("headers", lambda h: h["key"] == name), F.lit(-1))["value"].cast("string")
+
+
 @pytest.mark.campaign
 @pytest.mark.parametrize("schema", range(len(SCHEMAS)))
 def test_every_hostile_record_is_answered_once_and_none_stops_the_lane(
@@ -89,7 +94,7 @@ def test_every_hostile_record_is_answered_once_and_none_stops_the_lane(
     predicted = read.whole(spark, config.kafka, config.predictions.topic).select(
         F.get_json_object(F.col("value").cast("string"), "$.event_id").alias("id")
     )
-    last = {name: F.try_element_at(F.filter("headers", lambda h, name=name: h["key"] == name), F.lit(-1))["value"].cast("string") for name in ("source_topic", "source_partition", "source_offset", "reason")}  # fmt: skip
+    last = {name: _last(name) for name in ("source_topic", "source_partition", "source_offset", "reason")}
     place = F.concat_ws(":", last["source_topic"], last["source_partition"], last["source_offset"])
     refused = read.whole(spark, config.kafka, config.predictions.rejected_topic).select(place.alias("id"), last["reason"].alias("reason"))
     answered = [row["id"] for row in predicted.collect()]
