@@ -73,6 +73,8 @@ def test_a_decimal_that_would_never_be_read_to_its_end_is_of_the_wrong_type_and_
         ('{"id":"a","d":1e400000000}', "wrong_type"), ('{"id":"a","d":1e-400000000}', "wrong_type"), ('{"id":"a","d":"1e400000000"}', "wrong_type"),
         (r'{"id":"\"","d":1e400000000}', "wrong_type"), (r'{"id":"\\","d":1e400000000}', "wrong_type"), (r'{"id":"a","d":"1\u0065400000000"}', "wrong_type"),
         ('{"id":"a","d":1,"d":1e400000000}', "wrong_type"), (r'{"id":"a","\u0064":1e400000000}', "wrong_type"),
+        # Broken behind the number, which has been read by then.
+        ('{"id":"a","d":"1e400000000","x":-}', "wrong_type"), ('{"id":"a","d":"1e-400000000",', "wrong_type"), ('{"id":"a","d":"1.5e2","x":-}', "malformed_json"),
     ]  # fmt: skip
     rows = [(None, text.encode(), "t", 0, n, STAMP) for n, (text, _) in enumerate(cases)]
     frame = spark.createDataFrame(rows, "key BINARY, value BINARY, topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP")
