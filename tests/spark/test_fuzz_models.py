@@ -60,7 +60,7 @@ class Watch:
 @pytest.fixture(scope="module")
 def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        found = Watch(tmp_path_factory.mktemp("watched"), server.getsockname()[1])
+        watched = Watch(tmp_path_factory.mktemp("watched"), server.getsockname()[1])
 
         def accept() -> None:
             while True:
@@ -68,11 +68,11 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
                     connection, address = server.accept()
                 except OSError:
                     return
-                found.calls.append(address)
+                watched.calls.append(address)
                 connection.close()
 
         threading.Thread(target=accept, daemon=True).start()
-        yield found
+        yield watched
 
 
 @pytest.fixture(scope="module")
