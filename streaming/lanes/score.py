@@ -108,7 +108,7 @@ def _too_large(config: Config, answers: Iterable[Mapping[str, Column]], room: in
     for array in arrays:
         longest = longest + _JSON_NUMBER * F.coalesce(F.size(array), F.lit(0))
     written = F.octet_length(F.to_json(F.struct(key.alias("key"), *(array.alias(f"a{i}") for i, array in enumerate(arrays)))))
-    left = room - _SHORT_FIELDS - _JSON_LETTER * len(config.model.version)
+    left = room - _SHORT_FIELDS - predictions.TRACE_BYTES - _JSON_LETTER * len(config.model.version)
     words = f"the prediction would be longer than the {room} bytes of a record (kafka.options, max.request.size): its key or its features are too long"
     return F.when(longest + n > left, F.when(written + n > left, say("too_large", words)))
 
@@ -154,7 +154,7 @@ def _record(config: Config, model: str, answer: dict[str, Column]) -> Column:
         F.lit(config.topic_of(model)).alias("topic"),
         e["key"].cast("binary").alias("key"),
         predictions.write(fields).cast("binary").alias("value"),
-        F.lit(None).cast("array<struct<key: string, value: binary>>").alias("headers"),
+        predictions.trace(e["headers"]).alias("headers"),
     )
 
 

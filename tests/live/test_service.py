@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaProducer
 
 from streaming import config as cfg
 from streaming.learning import versions
@@ -91,13 +92,31 @@ def learned(tree: dict[str, Any]) -> int:
     return sum(meta.learned for meta in versions.history(learner))
 
 
+def send_traced(servers: str, topic: str) -> list[tuple[str, bytes]]:
+    """One event that belongs to a trace; returns the headers that its prediction must have."""
+    trace = [("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), ("tracestate", b"congo=t61rcWkgMzE")]
+    producer = KafkaProducer(bootstrap_servers=servers)
+    try:
+        _, value = events.good(7)
+        producer.send(topic, value=value.replace(b'"c7"', b'"traced"'), headers=[("other", b"stays behind"), *trace])
+        producer.flush()
+    finally:
+        producer.close()
+    return trace
+
+
 def answers_everything(tree: dict[str, Any], job: Job | InsideJob) -> None:
     """Good events and every kind of broken ones, and a prediction that is none: each has its answer on the right topic."""
     servers = tree["kafka"]["bootstrap_servers"]
     sent = [events.good(i) for i in range(200)] + [(b"broken", value) for value, _ in events.BROKEN]
     send(servers, tree["events"]["topic"], sent)
+    traced = send_traced(servers, tree["events"]["topic"])
+    sent.append((b"traced", b"{}"))
     job.until(answered(tree, len(sent)), "all events answered")
     answers = check_balance(tree, sent)
+    headers = {record.key: record.headers for record in read_all(servers, tree["predictions"]["topic"])}
+    assert headers.pop(b"traced") == traced
+    assert set(map(len, headers.values())) == {0}
     send(servers, tree["predictions"]["topic"], [(b"k", b"rubbish")])
     job.until(lambda: any(h[0]["lane"] == "store" for h in outcome(servers, tree).rejected.values()), "the store lane rejects rubbish")
     assert Counter(h[0]["reason"] for h in answers.rejected.values()) == Counter(reason for _, reason in events.BROKEN)
