@@ -13,6 +13,7 @@ from streaming.config.load import Config
 from streaming.config.sections import Kafka
 from streaming.errors import ConfigError, StateError
 from streaming.kafka import admin, write
+from streaming.records.predictions import LONGEST_NUMBER
 from streaming.runtime.files import Folder
 
 log = logging.getLogger(__name__)
@@ -20,9 +21,8 @@ log = logging.getLogger(__name__)
 #: In the state folder: topic -> the id that the broker gave it.
 FILE: Final = "topics.json"
 
-#: Bytes of a DOUBLE in JSON with its comma: "0.0,", and a negative one with all digits and an exponent.
+#: Bytes of a DOUBLE in JSON with its comma, at least: "0.0,".
 _SHORTEST_NUMBER: Final = 4
-_LONGEST_NUMBER: Final = 25
 
 
 def remember(folder: Folder, ids: Mapping[str, str], *, where: str) -> None:
@@ -72,6 +72,6 @@ def features_fit(n: int, kafka: Kafka, *, source: str) -> str:
             f"{source}: learners: the model makes {n} features, at least {n * _SHORTEST_NUMBER} bytes in each prediction, and {holds}; "
             "raise both, or fit the pipeline with fewer features (numFeatures of HashingTF and FeatureHasher, vocabSize, a selector)"
         )
-    if n * _LONGEST_NUMBER > room:
-        return f"; {n} features may take {n * _LONGEST_NUMBER} bytes, and {holds}: an event whose prediction does not fit is rejected as too_large"
+    if n * LONGEST_NUMBER > room:
+        return f"; {n} features may take {n * LONGEST_NUMBER} bytes, and {holds}: an event whose prediction does not fit is rejected as too_large"
     return ""

@@ -36,7 +36,6 @@ def stream(
     `headers`: with those of the records, which a lane that may reject them hands on.
     """
     reader = spark.readStream.format("kafka").options(**_options(kafka)).option("subscribe", topic)
-    reader = reader.option("includeHeaders", str(headers).lower())
     reader = reader.option("startingOffsets", starting).option("failOnDataLoss", str(fail_on_data_loss).lower())
     if headers:
         reader = reader.option("includeHeaders", "true")

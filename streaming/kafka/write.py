@@ -15,14 +15,10 @@ from streaming.kafka.client import spark_options
 _LIMITS: Final = {"max.request.size": 1 << 20, "buffer.memory": 32 << 20}
 
 
-def room(kafka: Kafka, *, topics: int | None = None) -> int:
-    """How many bytes the key, the value and the headers of one record may have together, so that producer and broker take it.
-
-    `topics`: the smallest max.message.bytes of the topics that are written, where the broker says it.
-    """
+def room(kafka: Kafka) -> int:
+    """How many bytes the key, the value and the headers of one record may have together, so that the producer takes it."""
     options = kafka.plain_options()
-    limits = [int(options[name]) if options.get(name, "").isdigit() else default for name, default in _LIMITS.items()]
-    limit = min(limits if topics is None else [*limits, topics])
+    limit = min(int(options[name]) if options.get(name, "").isdigit() else default for name, default in _LIMITS.items())
     # A batch has bytes of its own, and what cannot be compressed grows a little: by 4 bytes in 32 KiB with snappy, by less with the others.
     return limit - limit // 512 - 1024
 

@@ -193,18 +193,13 @@ def _labels(records: DataFrame, config: Config, schema: StructType, watch: Watch
 def _rejected(records: DataFrame, config: Config, watch: Watch) -> DataFrame:
     """Events that were rejected, counted by reason; those of labels and predictions are not events."""
     assert config.monitor is not None
-    header = {name: _header(name) for name in rejected.HEADERS}
+    header = {name: rejected.header(name) for name in rejected.HEADERS}
     place = F.xxhash64(F.concat_ws(":", header["source_topic"], header["source_partition"], header["source_offset"]))
     of_events = records.where(header["source_topic"] == config.events.topic).where(_sampled(place, config.monitor.sample))
     word = F.when(header["reason"].rlike(_WORD), header["reason"]).otherwise(F.lit(_OTHER))
     at = _arrival(F.col("timestamp"), watch)
     return of_events.select(F.lit("s").alias("kind"), (at - F.pmod(at, F.lit(watch.window))).alias("window"), F.lit(ALL).alias("slice"),
                             F.concat(F.lit(REJECTED), word).alias("subject"), F.array(F.lit(1.0)).alias("counts"), at.alias("at"))  # fmt: skip
-
-
-def _header(name: str) -> Column:
-    """The text of the last header of that name; null when there is none. Those of the original record stand first: they say nothing."""
-    return F.try_element_at(F.filter("headers", lambda h: h["key"] == name), F.lit(-1))["value"].cast("string")
 
 
 def _pair(key: Column, time: Column) -> Column:

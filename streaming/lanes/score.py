@@ -35,10 +35,8 @@ PRODUCER: Final = {
     "microbatch": {"kafka.linger.ms": "20", "kafka.batch.size": "262144"},
 }
 
-#: A byte of text takes up to six in JSON (\\u0000), a DOUBLE up to 25 with its comma, and all the short fields of a prediction together
-#: this much: an event_id of 280, names of 100, times, numbers, and the names of the fields.
+#: A byte of text takes up to six in JSON (\\u0000), and all the short fields of a prediction together this much: an event_id of 280, names of 100, times, numbers, and the names of the fields.
 _JSON_LETTER: Final = 6
-_JSON_NUMBER: Final = 25
 _SHORT_FIELDS: Final = 1024
 
 
@@ -106,7 +104,7 @@ def _too_large(config: Config, answers: Iterable[Mapping[str, Column]], room: in
     arrays = [said["probability"] for said in answers] + ([F.col("features")] if config.learners else [])
     longest, n = _JSON_LETTER * F.octet_length(key), F.octet_length(key)
     for array in arrays:
-        longest = longest + _JSON_NUMBER * F.coalesce(F.size(array), F.lit(0))
+        longest = longest + predictions.LONGEST_NUMBER * F.coalesce(F.size(array), F.lit(0))
     written = F.octet_length(F.to_json(F.struct(key.alias("key"), *(array.alias(f"a{i}") for i, array in enumerate(arrays)))))
     left = room - _SHORT_FIELDS - predictions.TRACE_BYTES - _JSON_LETTER * len(config.model.version)
     words = f"the prediction would be longer than the {room} bytes of a record (kafka.options, max.request.size): its key or its features are too long"

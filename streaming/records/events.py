@@ -156,7 +156,7 @@ def _endless(parsed: StructType) -> Column:
 
 
 def without_place(reason: Column, events: Events, *, key: Column, time: Column, stamp: Column) -> Column:
-    """The complaints `found` so far (a CASE), and then: the event does not say whom it is about, or when it was.
+    """The complaints so far, `reason` (a CASE), and then: the event does not say whom it is about, or when it was.
 
     `stamp`: the record's own timestamp, which an event time may be ahead of by `events.max_future`.
     """

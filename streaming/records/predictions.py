@@ -57,6 +57,9 @@ NEWEST: Final = ("event_time", "source_partition", "source_offset", "scored_at")
 #: How a timestamp is written in JSON: ISO 8601, UTC, microseconds, so that nothing is lost on the way to the store.
 TIMESTAMP_FORMAT: Final = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
 
+#: Bytes of a DOUBLE in JSON with its comma, at most: a negative one with all digits and an exponent.
+LONGEST_NUMBER: Final = 25
+
 #: The headers that tell which trace a record belongs to, and their form (https://www.w3.org/TR/trace-context): version ff and
 #: numbers that are all zero mean nothing.
 TRACE: Final = {

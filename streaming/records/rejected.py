@@ -120,9 +120,9 @@ def parse(headers: Iterable[tuple[str, bytes | None]]) -> Rejection | None:
 def rejects(place: Place, *, lane: str) -> Column:
     """True for the rejected records of one original record; a frame with `headers` is asked. Of two headers with one name the later counts."""
     wanted = {"source_topic": place.topic, "source_partition": str(place.partition), "source_offset": str(place.offset), "lane": lane}
-    return reduce(Column.__and__, (F.coalesce(_last(name) == text, F.lit(False)) for name, text in wanted.items()))
+    return reduce(Column.__and__, (F.coalesce(header(name) == text, F.lit(False)) for name, text in wanted.items()))
 
 
-def _last(name: str) -> Column:
-    """What the last header of this name says, as text; null when there is none."""
-    return F.try_element_at(F.filter("headers", lambda header: header["key"] == name), F.lit(-1))["value"].cast("string")
+def header(name: str) -> Column:
+    """What the last header of this name says, as text; null when there is none. Those of the original record stand first: they say nothing."""
+    return F.try_element_at(F.filter("headers", lambda h: h["key"] == name), F.lit(-1))["value"].cast("string")

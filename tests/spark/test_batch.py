@@ -13,9 +13,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyspark.ml import Pipeline
-from pyspark.ml.classification import LogisticRegression
-from pyspark.ml.feature import StringIndexer, VectorAssembler
 from pyspark.sql import Row, SparkSession
 
 from streaming import config as cfg
@@ -24,6 +21,7 @@ from streaming.batch import run as batch
 from streaming.batch.inputs import BatchInput
 from streaming.config.sections import Kafka
 from streaming.errors import ConfigError, StateError
+from tests.support.pipelines import save_plan_model
 
 SCHEMA = "id STRING, at STRING, plan STRING, minutes DOUBLE, calls INT"
 N = 60
@@ -31,15 +29,7 @@ N = 60
 
 @pytest.fixture(scope="module")
 def model(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = [(("basic", "plus")[i % 2], float(i % 17), i % 5, float((i * 7) % 11 < 4)) for i in range(110)]
-    stages = [
-        StringIndexer(inputCol="plan", outputCol="p", handleInvalid="error"),
-        VectorAssembler(inputCols=["p", "minutes", "calls"], outputCol="features"),
-        LogisticRegression(maxIter=3),
-    ]
-    path = tmp_path_factory.mktemp("batch") / "model"
-    Pipeline(stages=stages).fit(spark.createDataFrame(rows, "plan STRING, minutes DOUBLE, calls INT, label DOUBLE")).save(str(path))
-    return path
+    return save_plan_model(spark, tmp_path_factory.mktemp("batch") / "model")
 
 
 @pytest.fixture

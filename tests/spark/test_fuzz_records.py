@@ -8,10 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pyspark.ml import Pipeline
-from pyspark.ml.classification import LogisticRegression
-from pyspark.ml.feature import StringIndexer, VectorAssembler
-from pyspark.sql import Column, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from streaming import config as cfg
@@ -20,8 +17,10 @@ from streaming.embedded.broker import Broker
 from streaming.kafka import read, write
 from streaming.lanes import score
 from streaming.models.spark import pipeline
+from streaming.records import rejected
 from streaming.records.schema import event_schema
 from tests.support import hostile
+from tests.support.pipelines import save_plan_model
 
 #: What every event has for the model; then, for each schema, its key, its time, and its further fields with a good value of each.
 MODEL = {"plan": ("STRING", '"plus"'), "minutes": ("DOUBLE", "2.5"), "calls": ("INT", "3")}
@@ -43,20 +42,7 @@ N = 10_000
 
 @pytest.fixture(scope="module")
 def model(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = [(("basic", "plus")[i % 2], float(i % 17), i % 5, float((i * 7) % 11 < 4)) for i in range(110)]
-    stages = [
-        StringIndexer(inputCol="plan", outputCol="p", handleInvalid="error"),
-        VectorAssembler(inputCols=["p", "minutes", "calls"], outputCol="features"),
-        LogisticRegression(maxIter=3),
-    ]
-    path = tmp_path_factory.mktemp("fuzz") / "model"
-    Pipeline(stages=stages).fit(spark.createDataFrame(rows, "plan STRING, minutes DOUBLE, calls INT, label DOUBLE")).save(str(path))
-    return path
-
-
-def _last(name: str) -> Column:
-    """The last header of this name: the service's own, behind those of the producer."""
-    return F.try_element_at(F.filter("headers", lambda h: h["key"] == name), F.lit(-1))["value"].cast("string")
+    return save_plan_model(spark, tmp_path_factory.mktemp("fuzz") / "model")
 
 
 @pytest.mark.campaign
@@ -94,7 +80,7 @@ def test_every_hostile_record_is_answered_once_and_none_stops_the_lane(
     predicted = read.whole(spark, config.kafka, config.predictions.topic).select(
         F.get_json_object(F.col("value").cast("string"), "$.event_id").alias("id")
     )
-    last = {name: _last(name) for name in ("source_topic", "source_partition", "source_offset", "reason")}
+    last = {name: rejected.header(name) for name in ("source_topic", "source_partition", "source_offset", "reason")}
     place = F.concat_ws(":", last["source_topic"], last["source_partition"], last["source_offset"])
     refused = read.whole(spark, config.kafka, config.predictions.rejected_topic).select(place.alias("id"), last["reason"].alias("reason"))
     answered = [row["id"] for row in predicted.collect()]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pyspark.ml import Pipeline
+from pyspark.ml.classification import LogisticRegression
+from pyspark.ml.feature import StringIndexer, VectorAssembler
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming.config.sections import SavedModel
@@ -21,3 +24,15 @@ def labelled_rows(spark: SparkSession) -> DataFrame:
     return spark.createDataFrame(
         [(c, float(i), float(i % 2)) for i, c in enumerate("abcabcab")], "c STRING, x DOUBLE, label DOUBLE"
     ).coalesce(1)
+
+
+def save_plan_model(spark: SparkSession, path: Path) -> Path:
+    """Fit and save at `path`: plan ("basic", "plus"; others are refused), minutes and calls -> logistic regression."""
+    rows = [(("basic", "plus")[i % 2], float(i % 17), i % 5, float((i * 7) % 11 < 4)) for i in range(110)]
+    stages = [
+        StringIndexer(inputCol="plan", outputCol="p", handleInvalid="error"),
+        VectorAssembler(inputCols=["p", "minutes", "calls"], outputCol="features"),
+        LogisticRegression(maxIter=3),
+    ]
+    Pipeline(stages=stages).fit(spark.createDataFrame(rows, "plan STRING, minutes DOUBLE, calls INT, label DOUBLE")).save(str(path))
+    return path
