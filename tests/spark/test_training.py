@@ -14,12 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.ml import PipelineModel
+from pyspark.ml.evaluation import BinaryClassificationEvaluator
+from pyspark.ml.linalg import Vectors
 from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 
 from streaming.demo import churn
 from streaming.errors import ConfigError
 from streaming.models import manifest
+from streaming.training import quality
 from streaming.training.run import TrainingReport, train
 from tests.support.training import CATEGORICAL, ROWS, run, saved, section
 
@@ -109,6 +112,16 @@ def test_the_probability_follows_the_law(spark: SparkSession, tmp_path: Path) ->
     scored = model.transform(spark.createDataFrame(pd.DataFrame(fresh))).select("probability").toPandas()["probability"]
     truth = churn.churn_probability(fresh, regime=churn.BEFORE)
     assert np.abs(np.array([p[1] for p in scored]) - truth).mean() < 0.05
+
+
+def test_the_areas_are_those_of_spark(spark: SparkSession) -> None:
+    """With ties, in several partitions; Spark's own last digits depend on the order in which its tasks end."""
+    rows = [(float((i * 13) % 7 > 3), Vectors.dense([-s, s])) for i in range(200) for s in [float((i * 37) % 23) - 11.0]]
+    scored = spark.createDataFrame(rows, ["_label", "rawPrediction"]).repartition(3)
+    spark_says = BinaryClassificationEvaluator(labelCol="_label", numBins=0)
+    expected = [spark_says.setMetricName(name).evaluate(scored) for name in ("areaUnderROC", "areaUnderPR")]
+    assert quality.areas(scored) == pytest.approx(expected, rel=1e-12)
+    assert len({quality.areas(scored.repartition(n)) for n in (1, 2, 5)}) == 1
 
 
 @pytest.mark.parametrize("as_csv", [False, pytest.param(True, marks=pytest.mark.campaign)])
