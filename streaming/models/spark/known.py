@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql.types import StructType
 
+from streaming.models.spark.fold.formula import opened
+
 if TYPE_CHECKING:
     from streaming.models.spark.pipeline import SparkModel
 
@@ -13,9 +15,9 @@ if TYPE_CHECKING:
 def known_labels(model: SparkModel) -> dict[str, tuple[str, ...]]:
     """Of each text column the labels of its StringIndexers."""
     labels_of: dict[str, tuple[str, ...]] = {}
-    for stage, transform in model.steps:
+    steps: list[tuple[Any, Any]] = [(stage, transform.__self__) for stage, transform in model.steps]  # type: ignore[attr-defined]
+    for stage, fitted in opened(steps):
         if stage.name == "StringIndexerModel":
-            fitted: Any = transform.__self__  # type: ignore[attr-defined]
             for name, labels in zip(stage.inputs, fitted.labelsArray, strict=True):
                 labels_of[name] = (*labels_of.get(name, ()), *labels)
     return labels_of

@@ -30,7 +30,8 @@ def string_indexer(fold: Fold, stage: Stage, fitted: Any) -> None:
                 f"{value} IS NULL", f"{stage.flow()}: {source} is null" if event else f"{stage.flow()}: refuses the value of {source}"
             )
             fold.fail(f"{index} = {len(labels)}", f"{stage.flow()}: refuses the value of {source}")
-        fold.write(target, Number(f"CAST({index} AS DOUBLE)", index=index, size=len(labels) + 1))
+        nominal = len(labels) + int(stage.params.get("handleInvalid") == "keep")
+        fold.write(target, Number(f"CAST({index} AS DOUBLE)", index=index, size=len(labels) + 1, nominal=nominal))
 
 
 def one_hot(fold: Fold, stage: Stage, fitted: Any) -> None:
@@ -64,7 +65,7 @@ def assembler(fold: Fold, stage: Stage, fitted: Any) -> None:
         if keep:
             blocks += _with_nan(value)
         else:
-            blocks += value.blocks if isinstance(value, Vector) else [Number(value.sql)]
+            blocks += value.blocks if isinstance(value, Vector) else [Number(value.sql, nominal=value.nominal)]
     fold.write(stage.outputs[0], Vector(tuple(blocks)))
 
 
@@ -125,7 +126,7 @@ def bucketizer(fold: Fold, stage: Stage, fitted: Any) -> None:
             fold.fail(f"NOT isnan({x}) AND {x} > {text.number(splits[-1])}", refused)
         if column.nan and not keep:
             fold.fail(f"isnan({x})", f"{stage.flow()}: {source} is NaN" if fold.is_input(source) else refused)
-        fold.write(target, Number(bucket, column.nullable))
+        fold.write(target, Number(bucket, column.nullable, nominal=len(splits) - 1))
 
 
 def _below(x: str, split: float) -> str:

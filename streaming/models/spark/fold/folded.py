@@ -6,22 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from streaming.models.base import OUTPUTS
 from streaming.models.columns import quoted
 from streaming.models.spark.fold import text
+from streaming.models.spark.fold.called import CALLED
 from streaming.models.spark.fold.features import FEATURES
-from streaming.models.spark.fold.linear import LINEAR, LinearAnswer
+from streaming.models.spark.fold.formula import opened
+from streaming.models.spark.fold.linear import LINEAR, FoldedAnswer
+from streaming.models.spark.fold.made import Made, column
 from streaming.models.spark.fold.state import CannotFold, Fold
+from streaming.models.spark.fold.statement import sql_transformer
 from streaming.models.spark.fold.values import Number, Vector
+from streaming.models.spark.fold.vectors import VECTORS
 from streaming.models.spark.guard import OWN
 from streaming.models.spark.metadata import Stage
 
-_FEATURES: Final = FEATURES
-_PREDICT: Final = LINEAR
+_FEATURES: Final = {**FEATURES, **VECTORS, "SQLTransformer": sql_transformer}
+_PREDICT: Final = {**LINEAR, **CALLED}
 _EMPTY: Final = "CAST(NULL AS ARRAY<DOUBLE>)"
 
 
@@ -30,7 +35,7 @@ class Folded:
     """The expressions of a pipeline for events with columns of certain types."""
 
     #: Named values, level by level: each level reads the event and the levels before it.
-    levels: tuple[Mapping[str, str], ...]
+    levels: tuple[Mapping[str, str | Made], ...]
     #: Why a row has no answer; null on a row that has one.
     error: str
     prediction: str
@@ -42,10 +47,14 @@ class Folded:
         names = events.columns
         rows = events
         for level in (*self.levels, {f"{OWN}error": self.error}):
-            rows = rows.select("*", *(F.expr(sql).alias(name) for name, sql in level.items()))
+            rows = rows.select("*", *(_column(events.sparkSession, value).alias(name) for name, value in level.items()))
         good = f"`{OWN}error` IS NULL"
         answers = (f"IF({good}, {self.prediction}, NULL)", _if(good, self.probability), _if(good, self.features), f"`{OWN}error`")
         return rows.select(*map(quoted, names), *(F.expr(sql).alias(name) for name, sql in zip(OUTPUTS, answers, strict=True)))
+
+
+def _column(spark: SparkSession, value: str | Made) -> Column:
+    return F.expr(value) if isinstance(value, str) else column(spark, value)
 
 
 def _if(good: str, sql: str) -> str:
@@ -59,6 +68,7 @@ def types_of(schema: StructType) -> dict[str, tuple[str, str]]:
 
 def fold(steps: Sequence[tuple[Stage, Any]], types: Mapping[str, tuple[str, str]], predictor: Stage, *, uri: str) -> Folded:
     """The pipeline of fitted stages over events of these types. CannotFold names the stage that prevents it."""
+    steps = opened(steps)
     unknown = [
         f"{stage}: a {stage.name} is not folded" for stage, _ in steps if not (stage.builtin and stage.name in {**_FEATURES, **_PREDICT})
     ]
@@ -74,7 +84,7 @@ def fold(steps: Sequence[tuple[Stage, Any]], types: Mapping[str, tuple[str, str]
     return _finish(state, answer, predictor)
 
 
-def _stage(state: Fold, stage: Stage, fitted: Any, uri: str) -> LinearAnswer | None:
+def _stage(state: Fold, stage: Stage, fitted: Any, uri: str) -> FoldedAnswer | None:
     if stage.name in _FEATURES:
         _FEATURES[stage.name](state, stage, fitted)
         return None
@@ -87,19 +97,21 @@ def _stage(state: Fold, stage: Stage, fitted: Any, uri: str) -> LinearAnswer | N
     return answer
 
 
-def _finish(state: Fold, answer: LinearAnswer, predictor: Stage) -> Folded:
+def _finish(state: Fold, answer: FoldedAnswer, predictor: Stage) -> Folded:
     p, where = answer.prediction, predictor.flow()
     state.fail(f"{p} IS NULL", f"{where}: prediction is null")
     state.fail(f"isnan({p})", f"{where}: prediction is NaN")
     state.fail(f"abs({p}) = {text.number(float('inf'))}", f"{where}: prediction is infinite")
     if answer.probability:
-        odd = " OR ".join(f"{each} IS NULL OR isnan({each})" for each in answer.probability)
+        # NaN is the greatest number for SQL.
+        shares = [state.let(f"array_max({answer.array})")] if answer.array else answer.probability
+        odd = " OR ".join(f"{each} IS NULL OR isnan({each})" for each in shares)
         state.fail(odd, f"{where}: probability is null or NaN")
     cases = " ".join(f"WHEN {condition} THEN {text.string(said)}" for condition, said in state.failures)
     return Folded(
         levels=tuple(state.levels),
         error=f"CASE {cases} END",
         prediction=p,
-        probability=text.array(answer.probability) if answer.probability else _EMPTY,
-        features=answer.features.array(),
+        probability=(answer.array or text.array(answer.probability)) if answer.probability else _EMPTY,
+        features=answer.features,
     )

@@ -15,15 +15,17 @@ from streaming.models.spark.metadata import Stage
 
 
 @dataclass(frozen=True)
-class LinearAnswer:
-    """What a predicting stage says: SQL of a DOUBLE, of each class's probability, and the vector that it read."""
+class FoldedAnswer:
+    """What a predicting stage says: SQL of a DOUBLE, of each class's probability, and of the vector that it read as an array."""
 
     prediction: str
     probability: Sequence[str]
-    features: Vector
+    features: str
+    #: The name of the probabilities as one array, where there is one.
+    array: str = ""
 
 
-Predict = Callable[[Fold, Stage, Any], LinearAnswer]
+Predict = Callable[[Fold, Stage, Any], FoldedAnswer]
 
 
 def features_of(fold: Fold, stage: Stage, width: int) -> Vector:
@@ -76,35 +78,35 @@ def demand_raw(stage: Stage) -> None:
         raise CannotFold("it has no rawPredictionCol")
 
 
-def logistic_regression(fold: Fold, stage: Stage, fitted: Any) -> LinearAnswer:
+def logistic_regression(fold: Fold, stage: Stage, fitted: Any) -> FoldedAnswer:
     """Binary: P(1) = sigmoid(margin), class 1 above the threshold. Multinomial: softmax of the margins."""
     demand_raw(stage)
     features = features_of(fold, stage, fitted.numFeatures)
     margins = product(fold, features, fitted.coefficientMatrix, fitted.interceptVector.toArray())
     if len(margins) > 1:
         probability = softmax(fold, margins)
-        return LinearAnswer(label(fold, fitted, margins, probability), probability, features)
+        return FoldedAnswer(label(fold, fitted, margins, probability), probability, features.array())
     (margin,) = margins
     zero = fold.let(sigmoid(f"(-{margin})"))
     threshold = float(fitted.getThreshold())
     with np.errstate(divide="ignore"):
         least = float(np.log(threshold / (1.0 - threshold))) if threshold < 1.0 else np.inf
-    return LinearAnswer(above(margin, least), [zero, f"(1D - {zero})"], features)
+    return FoldedAnswer(above(margin, least), [zero, f"(1D - {zero})"], features.array())
 
 
-def linear_svc(fold: Fold, stage: Stage, fitted: Any) -> LinearAnswer:
+def linear_svc(fold: Fold, stage: Stage, fitted: Any) -> FoldedAnswer:
     """Class 1 where the margin is above the threshold; no probability."""
     demand_raw(stage)
     features = features_of(fold, stage, fitted.numFeatures)
     (margin,) = product(fold, features, fitted.coefficients, fitted.intercept)
-    return LinearAnswer(above(margin, float(fitted.getThreshold())), (), features)
+    return FoldedAnswer(above(margin, float(fitted.getThreshold())), (), features.array())
 
 
-def linear_regression(fold: Fold, stage: Stage, fitted: Any) -> LinearAnswer:
+def linear_regression(fold: Fold, stage: Stage, fitted: Any) -> FoldedAnswer:
     """intercept + coefficients . features."""
     features = features_of(fold, stage, fitted.numFeatures)
     (eta,) = product(fold, features, fitted.coefficients, fitted.intercept)
-    return LinearAnswer(eta, (), features)
+    return FoldedAnswer(eta, (), features.array())
 
 
 #: Below this a mean is no mean of these families; Spark lifts it.
@@ -112,7 +114,7 @@ _EPSILON: Final = 1e-16
 _GREATEST: Final = float(np.finfo(np.float64).max)
 
 
-def generalized_linear_regression(fold: Fold, stage: Stage, fitted: Any) -> LinearAnswer:
+def generalized_linear_regression(fold: Fold, stage: Stage, fitted: Any) -> FoldedAnswer:
     """The inverse of the link at intercept + coefficients . features (+ offset), brought into the range of the family."""
     features = features_of(fold, stage, fitted.numFeatures)
     family, link, power = family_and_link(fitted)
@@ -126,7 +128,7 @@ def generalized_linear_regression(fold: Fold, stage: Stage, fitted: Any) -> Line
             fold.fail(f"{column.sql} IS NULL", f"{stage.flow()}: {offset} is null")
         eta = fold.let(f"({eta} + {column.sql})")
     mean = fold.let(_LINKS[link](eta, power))
-    return LinearAnswer(_into_range(family, mean), (), features)
+    return FoldedAnswer(_into_range(family, mean), (), features.array())
 
 
 def family_and_link(fitted: Any) -> tuple[str, str, float]:

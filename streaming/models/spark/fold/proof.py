@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
@@ -58,15 +60,24 @@ def folding(model: SparkModel, schema: StructType) -> Folding:
     except CannotFold as why:
         log.info("model=%s folded=False why=%r", model.uri, str(why))
         return Folding(None, str(why))
+    except (Py4JError, PySparkException) as odd:
+        return _refused(model, f"it cannot be folded: {str(odd).strip().splitlines()[0]}")
     said = hashlib.sha256(repr((model.fingerprint, model.spark.version, ROWS, made)).encode()).hexdigest()
     if _remembered(said):
         return Folding(made)
-    different = difference(model, made, generated(model, schema))
+    try:
+        different = difference(model, made, generated(model, schema))
+    except (Py4JError, PySparkException) as odd:
+        different = f"the expression cannot be run: {str(odd).strip().splitlines()[0]}"
     if different is not None:
-        log.warning("model=%s folded=False: %s; the guarded pipeline is used, which is slower", model.uri, different)
-        return Folding(None, different)
+        return _refused(model, different)
     _remember(said)
     return Folding(made)
+
+
+def _refused(model: SparkModel, why: str) -> Folding:
+    log.warning("model=%s folded=False: %s; the guarded pipeline is used, which is slower", model.uri, why)
+    return Folding(None, why)
 
 
 def _reads(model: SparkModel) -> set[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from streaming.models.spark.fold import text
+from streaming.models.spark.fold.made import Made
 from streaming.models.spark.fold.values import Block, Choice, Number, Vector
 from streaming.models.spark.guard import OWN
 from streaming.models.spark.metadata import Stage
@@ -28,24 +29,31 @@ class Fold:
 
     types: Mapping[str, tuple[str, str]]
     values: dict[str, Number | Vector] = field(default_factory=dict)
-    #: What is computed first, what from that, and so on: name -> SQL.
-    levels: list[dict[str, str]] = field(default_factory=list)
+    #: What is computed first, what from that, and so on: name -> value.
+    levels: list[dict[str, str | Made]] = field(default_factory=list)
     #: Conditions under which a row cannot be scored, in the order in which they are looked at, and what is then said.
     failures: list[tuple[str, str]] = field(default_factory=list)
+    #: Of each name, by its number, the level on which it stands.
+    _places: list[int] = field(default_factory=list)
 
-    def let(self, sql: str) -> str:
+    def let(self, value: str | Made) -> str:
         """A name for a value that is used more than once, so that it is computed once a row."""
-        if _NAME.fullmatch(sql):
+        sql = value if isinstance(value, str) else value.reads
+        if isinstance(value, str) and _NAME.fullmatch(sql):
             return sql
-        place = 1 + max((self._level(int(n)) for n in _NAME.findall(sql)), default=-1)
+        place = 1 + max((self._places[int(n)] for n in _NAME.findall(sql)), default=-1)
         if place == len(self.levels):
             self.levels.append({})
-        name = f"{OWN}f{sum(map(len, self.levels))}"
-        self.levels[place][name] = sql
+        name = f"{OWN}f{len(self._places)}"
+        self._places.append(place)
+        self.levels[place][name] = value
         return text.column(name)
 
-    def _level(self, number: int) -> int:
-        return next(i for i, level in enumerate(self.levels) if f"{OWN}f{number}" in level)
+    def attempt(self, made: Made, stage: Stage) -> str:
+        """A name for a value that is null where a row cannot be scored."""
+        name = self.let(made)
+        self.fail(f"{name} IS NULL", f"{stage.flow()}: refuses the value of {', '.join(stage.inputs)}")
+        return name
 
     def fail(self, condition: str, said: str) -> None:
         """Rows for which `condition` is true cannot be scored."""
@@ -122,4 +130,4 @@ class Fold:
 
 
 def _renamed(number: Number, sql: str) -> Block:
-    return Number(sql, number.nullable, number.nan)
+    return replace(number, sql=sql)

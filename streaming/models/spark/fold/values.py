@@ -25,6 +25,8 @@ class Number:
     #: The same number as an INT from 0 to `size` - 1, where a StringIndexer made it.
     index: str = ""
     size: int = 0
+    #: How many values an index has by Spark ML's own count; 0 for what is no index.
+    nominal: int = 0
 
 
 @dataclass(frozen=True, eq=False)
