@@ -27,16 +27,18 @@ def serve(config: Path, lanes: str | None, port: int | None, actor: str | None) 
     Prometheus at /metrics (job.port). Stops cleanly on SIGTERM and Ctrl-C. After a crash start it again with the same CONFIG: it goes on where it was.
     The same as: spark-submit jobs/serve.py CONFIG
     """
-    from streaming.job import service
+    from streaming.runtime import session
     from streaming.runtime.signals import stop_on_signals
 
-    loaded = cfg.load(config)
+    loaded, stop = cfg.load(config), stop_on_signals()
     if port is not None:
         loaded = loaded.model_copy(update={"job": loaded.job.model_copy(update={"port": port})})
     chosen = chosen_lanes(loaded, lanes)
     about = f"model {loaded.model.name} version {loaded.model.version}, lanes {', '.join(chosen)}"
-    with audited(loaded, "serve", about, actor=actor):
-        service.serve(loaded, lanes=chosen, source=str(config), stop=stop_on_signals())
+    with audited(loaded, "serve", about, actor=actor), session.ahead(loaded):
+        from streaming.job import service
+
+        service.serve(loaded, lanes=chosen, source=str(config), stop=stop)
 
 
 @click.command()

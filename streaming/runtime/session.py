@@ -6,10 +6,12 @@ import functools
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from streaming.config.load import Config
 from streaming.errors import EnvironmentFailure
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 log = logging.getLogger(__name__)
+
+#: The modules that starting a session imports.
+_STARTING: Final = ("pyspark.sql", "pyspark.java_gateway", "pyspark.sql.classic.dataframe", "pyspark.sql.context")
+#: One start at a time: whoever comes second gets what the first has started.
+_ONE: Final = threading.Lock()
 
 
 @contextmanager
@@ -36,6 +43,33 @@ def lazily(config: Config) -> Iterator[Callable[[], SparkSession]]:
     """A session that starts only when it is asked for: a state folder on this machine needs none."""
     with ExitStack() as stack:
         yield functools.cache(lambda: stack.enter_context(running(config)))
+
+
+@contextmanager
+def ahead(config: Config) -> Iterator[None]:
+    """Spark starts while the block imports what will use it: each takes seconds, and most machines have two cores.
+
+    :func:`running` waits for it and gives the session that was started; what kept it from starting it finds, and raises, by itself.
+    """
+    if spark.submitted():
+        yield
+        return
+    # What the start itself imports is imported first: no two threads must ever import each other's half-made modules.
+    for module in _STARTING:
+        import_module(module)
+    starting = threading.Thread(target=_quietly, args=(config,), name="spark-start", daemon=True)
+    starting.start()
+    try:
+        yield
+    finally:
+        starting.join()
+
+
+def _quietly(config: Config) -> None:
+    try:
+        of_job(config)
+    except Exception as failed:
+        log.debug("Spark did not start ahead: %s", failed)
 
 
 def of_job(config: Config, *, slots: int = spark.LOCAL_SLOTS, delta: bool = False) -> SparkSession:
@@ -65,7 +99,8 @@ def start(
         local = spark.local_settings(jars.resolve("spark")) | {"spark.master": master or "local[4]", "spark.app.name": app_name}
         # What the JVM makes has the modes of what this process makes; Hadoop would set its own.
         everything = local | {"spark.hadoop.fs.permissions.umask-mode": f"{files.umask():03o}"} | everything
-        _start_context(everything, log)
+        with _ONE:
+            _start_context(everything, log)
     builder = SparkSession.builder.appName(app_name)
     for key, value in everything.items():
         builder = builder.config(key, value)

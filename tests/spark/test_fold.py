@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pyspark.ml import Pipeline, classification, regression
+from pyspark.ml import Pipeline, classification, clustering, regression
 from pyspark.ml import feature as ft
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
@@ -98,7 +98,7 @@ def test_the_stage_that_prevents_it_is_named_and_the_guard_scores(spark: SparkSe
 
 def test_a_statement_that_fails_on_a_row_is_that_rows_error(spark: SparkSession, training: DataFrame, tmp_path: Path) -> None:
     stages = [
-        ft.SQLTransformer(statement="SELECT *, x + 1 / n AS ratio FROM __THIS__"),
+        ft.SQLTransformer(statement="SELECT *, x / n AS ratio FROM __THIS__"),
         ft.VectorAssembler(inputCols=["ratio"], outputCol="features"),
         regression.DecisionTreeRegressor(maxDepth=2),
     ]
@@ -118,6 +118,11 @@ def test_a_statement_whose_answer_changes_is_not_folded(spark: SparkSession, tra
     ]
     model = opened(spark, Pipeline(stages=stages).fit(training), tmp_path / "m")
     assert "noise differs from run to run" in model.folding(training.schema).why_not
+
+
+def test_what_the_older_api_saved_is_loaded_and_folded(spark: SparkSession, training: DataFrame, tmp_path: Path) -> None:
+    stages = [ft.VectorAssembler(inputCols=["n", "x"], outputCol="features"), clustering.BisectingKMeans(k=3, maxIter=2, seed=1)]
+    check(opened(spark, Pipeline(stages=stages).fit(training), tmp_path / "m"), training.select("n", "x", "label", "three"), 100, 0)
 
 
 def test_never_means_never(plain: pipeline.SparkModel, training: DataFrame) -> None:

@@ -133,5 +133,6 @@ PREDICTORS: dict[str, Callable[[np.random.Generator], Any]] = {
     "GBTRegressor": lambda rng: regression.GBTRegressor(maxBins=64, maxIter=2, maxDepth=2, seed=1),
     "FMRegressor": lambda rng: regression.FMRegressor(maxIter=2, factorSize=2, seed=1),
     "KMeans": lambda rng: clustering.KMeans(k=3, maxIter=2, seed=1),
+    "BisectingKMeans": lambda rng: clustering.BisectingKMeans(k=3, maxIter=2, seed=1),
     "GaussianMixture": lambda rng: clustering.GaussianMixture(k=2, maxIter=1, seed=1),
 }

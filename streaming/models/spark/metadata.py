@@ -27,6 +27,8 @@ _WORDS: Final = frozenset({"NGram", "StopWordsRemover", "HashingTF", "CountVecto
 _ANYTHING: Final = frozenset({"StringIndexerModel", "FeatureHasher", "SQLTransformer"})
 #: Stages that change their input column in place.
 _IN_PLACE: Final = frozenset({"VectorSizeHint", "VectorAttributeRewriter"})
+#: The one stage whose data is saved by Spark's older API, with a description of its own: (stage, what its data is called there).
+_OLDER: Final = ("org.apache.spark.ml.clustering.BisectingKMeansModel", "org.apache.spark.mllib.clustering.BisectingKMeansModel")
 _PIPELINES: Final = frozenset({"org.apache.spark.ml.PipelineModel", "pyspark.ml.pipeline.PipelineModel"})
 _INPUTS: Final = ("inputCol", "featuresCol", "offsetCol", "vectorCol")
 _OUTPUTS: Final = ("outputCol", "predictionCol", "rawPredictionCol", "probabilityCol", "leafCol", "linkPredictionCol", "quantilesCol",
@@ -80,25 +82,46 @@ def read(copy: Copy) -> dict[str, Mapping[str, Any]]:
             folders.setdefault(match[1] or "", []).append(match[2])
     if "" not in folders:
         raise ModelError(f"{copy.uri}: no metadata folder; expected a model saved with model.write().save(uri); check model.uri")
-    return {place: _metadata(copy, place, names) for place, names in folders.items()}
+    described = {place: _parsed(copy, place, names) for place, names in folders.items()}
+    stages = {place: stage for place, stage in described.items() if not _is_older_data(described, place)}
+    for place, stage in stages.items():
+        if not _is_stage(stage):
+            raise ModelError(
+                f"{_where(copy, place)}: expected the JSON of a Spark ML stage with 'class', 'uid' and parameters; save the model again"
+            )
+    return stages
 
 
-def _metadata(copy: Copy, place: str, names: Sequence[str]) -> Mapping[str, Any]:
-    inner = "/".join(part for part in (place, "metadata") if part)
-    where = f"{copy.uri.rstrip('/')}/{inner}"
+def _is_older_data(described: Mapping[str, Mapping[str, Any]], place: str) -> bool:
+    """True for the folder `data` of a stage that the older API saves: it names a class, but only to be compared, not to be loaded."""
+    stage, _, last = place.rpartition("/")
+    classes = (described.get(stage, {}).get("class"), described[place].get("class"))
+    return last == "data" and classes == _OLDER
+
+
+def _where(copy: Copy, place: str) -> str:
+    return f"{copy.uri.rstrip('/')}/{_inner(place)}"
+
+
+def _inner(place: str) -> str:
+    return "/".join(part for part in (place, "metadata") if part)
+
+
+def _parsed(copy: Copy, place: str, names: Sequence[str]) -> Mapping[str, Any]:
+    where = _where(copy, place)
     if len(names) != 1 or not _PART.fullmatch(names[0]):
         raise ModelError(
             f"{where}: expected exactly one file, part-00000, as Spark writes it; got {', '.join(sorted(names))}; save the model again"
         )
     try:
-        lines = [line for line in copy.read(f"{inner}/{names[0]}").decode().split("\n") if line.strip()]
+        lines = [line for line in copy.read(f"{_inner(place)}/{names[0]}").decode().split("\n") if line.strip()]
         if len(lines) != 1:
             raise ModelError(f"{where}: expected one line of JSON, got {len(lines)}; save the model again")
         stage = json.loads(lines[0], object_pairs_hook=_no_twins)
     except (ValueError, RecursionError) as broken:
         why = "nested too deeply" if isinstance(broken, RecursionError) else str(broken)
         raise ModelError(f"{where}: not the JSON of a Spark ML stage: {why}; save the model again") from broken
-    if not isinstance(stage, dict) or not _is_stage(stage):
+    if not isinstance(stage, dict):
         raise ModelError(f"{where}: expected the JSON of a Spark ML stage with 'class', 'uid' and parameters; save the model again")
     return stage
 

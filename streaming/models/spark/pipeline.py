@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, Final
@@ -271,17 +271,30 @@ def _array(rows: DataFrame, name: Any) -> Column | None:
 
 
 def _rehearse(model: SparkModel) -> tuple[str, ...]:
-    """Plan the model on an empty stream: what a stage does to a stream shows here, not at the first event. Returns what needs Python."""
-    inputs = {f.name: _example(f.dataType) for f in model.inputs().fields}
+    """Plan the model on an empty stream: what a stage does to a stream shows here, not at the first event. Returns what needs Python.
+
+    Of a column that may have any type, text is tried first, then what a statement accepts: one that fits is enough, since
+    which type an event has is not known yet.
+    """
+    refused: ModelError | None = None
+    for example in (StringType(), NullType(), DoubleType()):
+        inputs = {f.name: example if isinstance(f.dataType, NullType) else f.dataType for f in model.inputs().fields}
+        try:
+            return _planned(model, inputs)
+        except ModelError as error:
+            refused = refused or error
+        if NullType() not in [f.dataType for f in model.inputs().fields]:
+            break
+    assert refused is not None
+    raise refused
+
+
+def _planned(model: SparkModel, inputs: Mapping[str, DataType]) -> tuple[str, ...]:
     source = model.spark.readStream.format("rate").load()
-    events = source.select(*(F.lit(None).cast(shown).alias(name) for name, shown in inputs.items()))
+    events = source.select(*(F.lit(None).cast(kind).alias(name) for name, kind in inputs.items()))
     guard = Guard(model.spark, model.uri, frozenset(inputs))
     score(model, events, guard)
     return tuple(f"{stage} is computed in Python" for stage in guard.python)
-
-
-def _example(accepted: DataType) -> DataType:
-    return StringType() if isinstance(accepted, NullType) else accepted
 
 
 def _advice(stage: Stage, rows: DataFrame, reason: str) -> str:

@@ -64,5 +64,6 @@ CALLED: Final[Mapping[str, Predict]] = {
     "FMRegressionModel": regression,
     "AFTSurvivalRegressionModel": regression,
     "KMeansModel": clustering,
+    "BisectingKMeansModel": clustering,
     "GaussianMixtureModel": mixture,
 }
