@@ -39,8 +39,13 @@ def check(model: pipeline.SparkModel, training: DataFrame, rows: int, seed: int)
     assert different is None, f"seed {seed}: {different}"
 
 
-#: Predictor -> seed: between them these draws hold a formula, statements, products of columns, trees and a network.
-DRAWS = {"RandomForestClassifier": 0, "LogisticRegression of three": 2, "MultilayerPerceptronClassifier": 3}
+#: Predictor -> seed: between them these draws hold a formula, statements, products of columns, trees, a network, and a threshold of zero.
+DRAWS = {
+    "RandomForestClassifier": 0,
+    "LogisticRegression of three": 2,
+    "MultilayerPerceptronClassifier": 3,
+    "LogisticRegression with thresholds": 15,
+}
 
 
 @pytest.mark.parametrize("last", usual(DRAWS, {"RandomForestClassifier"}))

@@ -99,7 +99,7 @@ VECTORS: dict[str, Callable[[np.random.Generator], list[Any]]] = {
         ft.PolynomialExpansion(inputCol="sliced", outputCol="features", degree=int(rng.integers(1, 4))),
     ],
     "ElementwiseProduct": lambda rng: [
-        ft.VectorSlicer(inputCol="all", outputCol="sliced", indices=[4, 1, 0]),
+        ft.VectorSlicer(inputCol="all", outputCol="sliced", indices=[0, 1, 4]),
         ft.ElementwiseProduct(inputCol="sliced", outputCol="features", scalingVec=Vectors.dense([0.5, -1.0, 0.0])),
     ],
 }

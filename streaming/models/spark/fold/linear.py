@@ -58,7 +58,8 @@ def label(fold: Fold, fitted: Any, raw: Sequence[str], probability: Sequence[str
     if not fitted.isDefined("thresholds"):
         return text.greatest(raw)
     scaled = [
-        text.number(np.inf) if threshold == 0.0 else f"({p} / {text.number(float(threshold))})"
+        # 0 / 0 is NaN in Java, which is greater than nothing: a class without any probability is not chosen.
+        f"IF({p} = 0D, {text.number(-np.inf)}, {text.number(np.inf)})" if threshold == 0.0 else f"({p} / {text.number(float(threshold))})"
         for p, threshold in zip(probability, fitted.getThresholds(), strict=True)
     ]
     return text.greatest([fold.let(each) for each in scaled])
