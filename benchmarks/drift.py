@@ -112,11 +112,11 @@ class Scored:
     def _inputs(self, table: pd.DataFrame) -> pd.DataFrame:
         filled = table[FEATURES].fillna({"total_charges": 1400.0})
         encoded = pd.get_dummies(filled).reindex(columns=self.columns, fill_value=0).astype(float)
-        return encoded / np.where(encoded.columns.isin(churn.NUMERIC), [*(100.0 for _ in encoded.columns)], 1.0)
+        return encoded.div(pd.Series(np.where(encoded.columns.isin(churn.NUMERIC), 100.0, 1.0), index=encoded.columns))
 
     def answers(self, table: pd.DataFrame) -> AnsweredRows:
         p = self.model.predict_proba(self._inputs(table))[:, 1]
-        return AnsweredRows("churn", "probability", (p > 0.5).astype(float), p, (table["churn"] == "Yes").to_numpy(float))
+        return AnsweredRows("churn", "probability", (p > 0.5).astype(float), p, np.asarray(table["churn"] == "Yes", dtype=np.float64))
 
     def judge(self, table: pd.DataFrame) -> list[drift.Finding]:
         """What the monitor finds in a window."""

@@ -131,7 +131,7 @@ def _show(screen: Any, seen: PastWindow, title: str) -> None:
     from rich.table import Table
 
     from streaming.monitor import overview
-    from streaming.monitor.record import iso
+    from streaming.monitor.record import chance, iso
 
     versions = sorted({row["model_version"] for row in seen.rows if row["model_version"]})
     screen.print(
@@ -148,7 +148,7 @@ def _show(screen: Any, seen: PastWindow, title: str) -> None:
         return
     table = Table("what", "statistic", "value", "threshold", "chance", "rows", title="drifted", title_justify="left")
     for row in seen.drifted[:15]:
-        p = "" if row["p"] is None else f"{row['p']:.1g}"
+        p = "" if row["p"] is None else chance(row["p"])
         table.add_row(overview.of_what(row), row["statistic"], f"{row['value']:.3f}", f"{row['threshold']:.3f}", p, _number(row["rows"]))
     screen.print(table)
     if len(seen.drifted) > 15:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, time
 from typing import Any, Final
 
 from streaming.config.monitoring import Rule, Silence
-from streaming.monitor.record import Measure, Record, iso
+from streaming.monitor.record import Measure, Record, chance, iso
 
 FORMAT: Final = 1
 
@@ -202,7 +202,7 @@ def sentence(on: str, figures: Sequence[Measure], state: str) -> str:
         return f"{what} goes on"
     subjects = list(dict.fromkeys(filter(None, (f"{f.subject}{' where ' + f.slice if f.slice else ''}" for f in figures))))
     first = figures[0]
-    sure = "" if first.p is None else f", by chance {max(first.p, 1e-300):.0e}"
+    sure = "" if first.p is None else f", by chance {chance(first.p)}"
     value = (
         f"{first.statistic} {first.value:.3g}, threshold {first.threshold:.3g}{sure}" if first.threshold is not None else first.statistic
     )

@@ -35,6 +35,9 @@ from streaming.monitor.windows import Published, Watch, Watched, rows_of, versio
 
 FORMAT: Final = 1
 
+#: The smallest p-value that is told as a number: a double has hardly any below.
+_LEAST_CHANCE: Final = 1e-300
+
 _TIME: Final = pa.timestamp("ms", tz="UTC")
 #: The history table.
 MEASURES: Final = pa.schema(
@@ -205,6 +208,11 @@ def finite(m: Measure) -> Measure:
         name: None if (x := getattr(m, name)) is None or not math.isfinite(x) else float(x) for name in ("low", "high", "threshold", "p")
     }
     return Measure(m.kind, m.subject, m.statistic, float(m.value), m.slice, **ends, rows=m.rows, drifted=bool(m.drifted))
+
+
+def chance(p: float) -> str:
+    """A p-value as people read it. What is smaller than a number can be is 0 in the computer, and never so in the world."""
+    return f"{p:.1g}" if p >= _LEAST_CHANCE else f"< {_LEAST_CHANCE:.0e}"
 
 
 def iso(ms: int) -> str:

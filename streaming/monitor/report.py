@@ -18,7 +18,7 @@ from streaming.monitor.baseline import Baseline
 from streaming.monitor.bins import NULL, Column
 from streaming.monitor.charts import NOW, THEN, Line, bars, lines
 from streaming.monitor.overview import PastWindow, Row, excess, of_what, worst
-from streaming.monitor.record import iso
+from streaming.monitor.record import chance, iso
 from streaming.monitor.statistics import ALL, FEATURES, Statistics, Vector
 
 #: Columns of which the distributions and the curves are shown.
@@ -265,7 +265,7 @@ def _drifted(seen: PastWindow) -> str:
 
 def _rows(figures: Sequence[Row]) -> Iterator[str]:
     for row in figures:
-        p = "" if row["p"] is None else f"{row['p']:.0e}" if row["p"] else "&lt; 1e-300"
+        p = "" if row["p"] is None else escape(chance(row["p"]))
         yield (
             f"<tr><td>{escape(of_what(row))}</td><td>{escape(row['statistic'])}</td><td class=n>{row['value']:.3f}</td>"
             f"<td class=n>{row['threshold']:.3f}</td><td class=n>{p}</td><td class=n>{row['rows'] or 0:,}</td></tr>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
@@ -12,7 +13,7 @@ import pytest
 
 from streaming.monitor import charts, overview, report
 from streaming.monitor.baseline import Baseline, of_table
-from streaming.monitor.record import Settings, of_window
+from streaming.monitor.record import Settings, chance, of_window
 from streaming.monitor.statistics import of_rows
 from streaming.monitor.windows import Published, Watch, Watched
 
@@ -80,6 +81,16 @@ def test_it_shows_the_newest_window_that_drifted_and_names_the_column() -> None:
     assert "1 of 4 windows drifted" in text
     assert "Then and now: the window of 1970-01-01 00:01" in text
     assert re.search(r"amount[^<]*<span class=\"bad\">drifted", text)
+
+
+def test_a_chance_too_small_for_a_number_is_never_none_at_all() -> None:
+    assert [chance(p) for p in (0.04, 1e-9, 1e-300, 1e-301, 0.0)] == ["0.04", "1e-09", "1e-300", "< 1e-300", "< 1e-300"]
+    whole = source(3.0)
+    (window,) = whole.windows
+    sure = replace(window, rows=tuple({**row, "p": 0.0} if row["drifted"] else row for row in window.rows))
+    text, _ = read(replace(whole, windows=[sure]))
+    assert "<td class=n>&lt; 1e-300</td>" in text
+    assert "<td class=n>0</td>" not in text
 
 
 def test_nothing_drifted_and_no_alert() -> None:
