@@ -231,7 +231,7 @@ def _cells(column: Column, before: Vector, after: Vector) -> tuple[list[str], li
     p, q = (v[: column.bins + 1] / max(v[: column.bins + 1].sum(), 1.0) for v in (before, after))
     nulls = [float(x[column.bins + NULL]) for x in (p, q)]
     if column.kind == "number":
-        names, groups = _joined(column)
+        names, groups = _joined(column, [i for i in range(column.bins) if p[i] or q[i]] or [0])
     elif column.kind == "category":
         order = sorted(range(len(column.categories)), key=lambda i: -max(p[i], q[i]))[:_CATEGORIES]
         rest = [i for i in range(column.bins) if i not in order]
@@ -246,10 +246,20 @@ def _cells(column: Column, before: Vector, after: Vector) -> tuple[list[str], li
     return names, shares[0], shares[1]
 
 
-def _joined(column: Column) -> tuple[list[str], list[list[int]]]:
-    parts = np.array_split(np.arange(column.bins), min(_BARS, column.bins))
-    edges = [*column.edges, column.high]
-    return [f"≤ {_short(edges[int(part[-1])])}" for part in parts], [part.tolist() for part in parts]
+def _joined(column: Column, cells: list[int]) -> tuple[list[str], list[list[int]]]:
+    """The cells of a number that hold anything, neighbours joined until there are few enough, and what stands below each."""
+    groups = [part.tolist() for part in np.array_split(cells, min(_BARS, len(cells)))]
+    return [_range(column, group) for group in groups], groups
+
+
+def _range(column: Column, group: list[int]) -> str:
+    borders = [-np.inf, *column.edges, np.inf]
+    left, right, after = borders[group[0]], borders[group[-1] + 1], borders[min(group[-1] + 2, column.bins)]
+    if np.nextafter(left, np.inf) == right:
+        return _short(right)  # a value with a cell of its own
+    if right == np.inf:
+        return f"> {_short(left)}" if left == column.high else f"≤ {_short(column.high)}"
+    return f"< {_short(after)}" if np.nextafter(right, np.inf) == after else f"≤ {_short(right)}"
 
 
 def _short(x: float) -> str:

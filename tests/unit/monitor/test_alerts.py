@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -20,6 +18,7 @@ from streaming.errors import ConfigError
 from streaming.monitor import alerts, webhook
 from streaming.monitor.alerts import Alert, Memory, Raised, Service
 from streaming.monitor.record import Measure, Record
+from tests.support.receivers import Received, receiving
 
 SERVICE = Service("svc", "churn", "conf.yaml")
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -125,45 +124,22 @@ def test_what_was_raised_in_a_silence_is_told_when_it_ends_if_it_still_is() -> N
     assert later.alerts == ()
 
 
-class Receiver(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.got.append((dict(self.headers), body))  # type: ignore[attr-defined]
-        status = self.server.answers.pop(0) if self.server.answers else 200  # type: ignore[attr-defined]
-        self.send_response(status)
-        if status == 302:
-            self.send_header("Location", "http://127.0.0.1:9/elsewhere")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
-def receiver() -> Iterator[Any]:
-    server: Any = HTTPServer(("127.0.0.1", 0), Receiver)
-    server.got, server.answers = [], []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def receiver() -> Iterator[Received]:
+    with receiving() as received:
+        yield received
 
 
-def hook(server: Any, **changes: Any) -> Webhook:
-    return Webhook.model_validate(
-        {"url": f"http://127.0.0.1:{server.server_port}/in", "secret": "s3cret", "timeout": "2 seconds", **changes}
-    )
+def hook(receiver: Received, **changes: Any) -> Webhook:
+    return Webhook.model_validate({"url": f"{receiver.url}/in", "secret": "s3cret", "timeout": "2 seconds", **changes})
 
 
 BODY = {"id": "data_drift-1", "state": "raised", "says": "ä"}
 
 
-def test_the_webhook_signs_the_bytes_it_sends(receiver: Any) -> None:
+def test_the_webhook_signs_the_bytes_it_sends(receiver: Received) -> None:
     assert webhook.deliver([BODY], hook(receiver)) == []
-    headers, body = receiver.got[0]
+    _, headers, body = receiver.got[0]
     assert json.loads(body) == BODY
     assert headers["X-Signature-256"] == "sha256=" + hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
     assert headers["X-Alert-Id"] == "data_drift-1:raised"
@@ -173,7 +149,7 @@ def test_the_webhook_signs_the_bytes_it_sends(receiver: Any) -> None:
     ("answers", "left", "asked"),
     [([503, 500, 200], 0, 4), ([503, 503, 503], 2, 3), ([400], 0, 2), ([429, 200], 0, 3), ([302, 302, 302], 2, 3)],
 )
-def test_the_webhook_tries_again_gives_up_and_keeps_what_is_left(receiver: Any, answers: list[int], left: int, asked: int) -> None:
+def test_the_webhook_tries_again_gives_up_and_keeps_what_is_left(receiver: Received, answers: list[int], left: int, asked: int) -> None:
     receiver.answers = answers
     pauses: list[float] = []
     kept = webhook.deliver([BODY, {**BODY, "id": "b"}], hook(receiver), pause=pauses.append)

@@ -12,6 +12,7 @@ from scipy.spatial import distance
 
 from streaming.monitor import drift
 from streaming.monitor.baseline import AnsweredRows, Baseline, of_answers, of_table
+from streaming.monitor.bins import column
 from streaming.monitor.statistics import Statistics, of_rows, of_scores
 
 COLUMNS = ["a", "b", "c", "d", "region"]
@@ -151,11 +152,41 @@ def test_the_formulas_are_those_of_scipy() -> None:
     assert drift.more(3, 1000, 12, 1000) == pytest.approx(stats.fisher_exact([[12, 988], [3, 997]], alternative="greater").pvalue)
 
 
-def test_ks_by_bins_is_that_of_the_rows_to_within_a_bin(base: Baseline) -> None:
-    a = base.layout.column("a")
-    x, y = rows(10_000, 1)["a"], pa.chunked_array([rows(3_000, 5)["a"].to_numpy() + 0.3])
-    p, q = (a.count(v.combine_chunks(), np.zeros(len(v), np.int64), 1)[0][: a.bins] for v in (x, y))
-    binned, chance = drift.kolmogorov_smirnov(p, q)
-    exact = stats.ks_2samp(x.to_numpy(), y.to_numpy())
-    assert exact.statistic - 2 / 32 <= binned <= exact.statistic
+def by_cells(then: np.ndarray, now: np.ndarray) -> tuple[float, float]:
+    """The KS distance and its chance, from the counts in the cells of the baseline `then`."""
+    cells = column("x", pa.array(then))
+    return drift.kolmogorov_smirnov(*(cells.count(pa.array(v), np.zeros(len(v), np.int64), 1)[0][: cells.bins] for v in (then, now)))
+
+
+def test_ks_by_cells_is_that_of_the_rows_to_within_one_of_them() -> None:
+    x, y = rows(10_000, 1)["a"].to_numpy(), rows(3_000, 5)["a"].to_numpy() + 0.3
+    binned, chance = by_cells(x, y)
+    exact = stats.ks_2samp(x, y)
+    assert exact.statistic - 1 / 32 <= binned <= exact.statistic
     assert chance >= exact.pvalue * 0.5
+
+
+#: Numbers as fields have them: a few values that many rows share, whole numbers, and what is between.
+NUMBERS = st.lists(
+    st.tuples(st.sampled_from([0.0, 1.0, 100.0]), st.integers(-3, 3), st.floats(-1, 1), st.integers(0, 2)).map(lambda t: [t[0], *t[1:3]][t[3]]),
+    min_size=40,
+    max_size=400,
+).map(lambda x: np.asarray(x, float))  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
+@given(NUMBERS, NUMBERS)
+def test_whatever_the_numbers_are_ks_is_too_small_by_one_thirty_second_at_most(then: np.ndarray, now: np.ndarray) -> None:
+    exact = stats.ks_2samp(then, now, method="asymp").statistic
+    binned, _ = by_cells(then, now)
+    assert exact - (1 / 32 + 1 / len(then)) <= binned <= exact + 1e-12
+
+
+@pytest.mark.parametrize("factor", [0.01, 100.0])
+@pytest.mark.parametrize("then", [[0.0, 1.0], [5.0, 100.0], [0.0, *np.linspace(1, 60, 60)]])
+def test_another_unit_is_seen_whatever_few_or_frequent_values_there_are(then: list[float], factor: float) -> None:
+    rng = np.random.default_rng(3)
+    table = pa.table({"x": rng.choice(then, 5_000, p=[0.5, *[0.5 / (len(then) - 1)] * (len(then) - 1)])})
+    base = of_table(table, columns=["x"], source="test")
+    moved = pa.table({"x": rng.permutation(table["x"].to_numpy())[:2_000] * factor})
+    assert {"psi", "ks"} <= {f.statistic for f in drift.judge(of_rows(moved, base.layout), base) if f.drifted}

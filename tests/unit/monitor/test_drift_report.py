@@ -13,6 +13,7 @@ import pytest
 
 from streaming.monitor import charts, overview, report
 from streaming.monitor.baseline import Baseline, of_table
+from streaming.monitor.bins import column
 from streaming.monitor.record import Settings, chance, of_window
 from streaming.monitor.statistics import of_rows
 from streaming.monitor.windows import Published, Watch, Watched
@@ -91,6 +92,13 @@ def test_a_chance_too_small_for_a_number_is_never_none_at_all() -> None:
     text, _ = read(replace(whole, windows=[sure]))
     assert "<td class=n>&lt; 1e-300</td>" in text
     assert "<td class=n>0</td>" not in text
+
+
+def test_values_with_a_cell_of_their_own_are_shown_as_values() -> None:
+    few = column("few", pa.array([0.0, 1.0]))
+    assert report._joined(few, [1, 2, 3, 4])[0] == ["0", "< 1", "1", "> 1"]
+    capped = column("capped", pa.array([*np.arange(100.0), *[100.0] * 50]))
+    assert report._joined(capped, [capped.bins - 3, capped.bins - 2, capped.bins - 1])[0] == ["< 100", "100", "> 100"]
 
 
 def test_nothing_drifted_and_no_alert() -> None:
