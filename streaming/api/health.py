@@ -46,33 +46,44 @@ Get = Callable[[str], bytes]
 
 @dataclass(frozen=True)
 class HealthSource:
-    """Where health is looked up. `job`: the address of the job's port, None when it has none; `state`: local, or None."""
+    """Where health is looked up. `jobs`: addresses at which the job may answer, none when it has no port; `state`: local, or None.
 
-    job: str | None
+    `name`: the job that is meant; another one that answers is passed over. Empty: whichever answers.
+    """
+
+    jobs: Sequence[str]
     state: str | None
     get: Get
+    name: str = ""
 
     @classmethod
     def of(cls, config: Config) -> HealthSource:
         """As the configuration says: the API stands beside the job, or `api.job` says where that is."""
-        port = config.job.port
         host = "127.0.0.1" if config.job.host in ("0.0.0.0", "::") else config.job.host
-        near = None if not port else f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        return cls(config.api.job or near, config.state if is_local(config.state) else None, fetch)
+        near = [f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}" for port in config.job.ports() if port]
+        state = config.state if is_local(config.state) else None
+        return cls([config.api.job] if config.api.job else near, state, fetch, config.name)
 
     def report(self) -> dict[str, Any]:
         """Everything that the page shows."""
         return {"job": self._job(), "windows": self._windows()}
 
     def _job(self) -> dict[str, Any]:
-        if self.job is None:
+        if not self.jobs:
             return {"answers": False, "words": "the job has no port that could be asked; set job.port, or api.job where it is elsewhere"}
-        try:
-            ready, metrics = self.get(f"{self.job}/readyz"), self.get(f"{self.job}/metrics")
-            return {"answers": True, **of_job(json.loads(ready), metrics.decode())}
-        except (OSError, ValueError) as silent:
-            log.info("the job at %s does not answer: %s", self.job, silent)
-            return {"answers": False, "words": "the job does not answer; is it running? (streaming serve)"}
+        other = ""
+        for address in self.jobs:
+            try:
+                ready, metrics = json.loads(self.get(f"{address}/readyz")), self.get(f"{address}/metrics").decode()
+                told = of_job(ready, metrics)
+            except (OSError, ValueError, LookupError, TypeError, AttributeError) as silent:  # nobody, or somebody else's service
+                log.debug("the job does not answer at %s: %s", address, silent)
+                continue
+            if told["about"].get("name", self.name) == self.name or not self.name:
+                return {"answers": True, **told}
+            other = f"; at {address} answers the job {told['about']['name']}: give each job a job.port of its own"
+        log.info("the job does not answer at %s", ", ".join(self.jobs))
+        return {"answers": False, "words": f"the job does not answer; is it running? (streaming serve){other}"}
 
     def _windows(self) -> dict[str, Any]:
         if self.state is None:

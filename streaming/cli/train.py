@@ -21,7 +21,7 @@ def train(config: Path, overwrite: bool, actor: str | None) -> None:
 
     The same data, settings and seed give the same model. The same as: spark-submit jobs/train.py CONFIG
     """
-    from streaming.runtime import session
+    from streaming.runtime import files, model_versions, session
     from streaming.training import run as training
 
     loaded = cfg.load(config)
@@ -32,7 +32,13 @@ def train(config: Path, overwrite: bool, actor: str | None) -> None:
     with audited(loaded, "train", about, actor=actor) as act, session.running(loaded) as spark:
         report = training.train(loaded.train, loaded.model, spark, source=str(config), overwrite=overwrite, slices=slices)
         act.after = f"sha256 {report.sha256}"
+        served = model_versions.known(files.folder(loaded.state, lambda: spark), model=loaded.model.name, version=loaded.model.version)
     click.echo(report.text())
+    if served not in (None, report.sha256):
+        click.echo(
+            f"! version {loaded.model.version} was served with other files, so these are refused under it: "
+            f"set model.version in {config} to one that was never served, then restart the job"
+        )
 
 
 @click.command()

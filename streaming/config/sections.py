@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -184,6 +184,10 @@ class Learn(Section):
     max_records_per_trigger: int = Field(default=100_000, ge=1)
 
 
+#: Jobs without a port of their own that find one beside each other.
+_JOBS_OF_A_MACHINE: Final = 16
+
+
 class JobSection(Section):
     """How the long-running job treats its lanes, and where it says how they are."""
 
@@ -194,8 +198,18 @@ class JobSection(Section):
     stop_within: Duration = "5 seconds"
     #: The address of the port for /healthz, /readyz and /metrics.
     host: str = "127.0.0.1"
-    #: 0 takes any free port; the log says which. null: no such port. One that is taken is an error only where this is set.
+    #: 0 takes any free port; the log says which. null: no such port. One that is taken is waited for where this is set, else the next is tried.
     port: int | None = Field(default=9464, ge=0, le=65535)
+
+    @property
+    def asks_for_port(self) -> bool:
+        """Whether the file says where to answer, so that no other port would do."""
+        return self.port is not None and bool(self.model_fields_set & {"host", "port"})
+
+    def ports(self) -> range:
+        """The ports that the job may answer on, the first free one of them; those behind the default are for further jobs of one machine."""
+        n = 0 if self.port is None else 1 if self.asks_for_port else _JOBS_OF_A_MACHINE
+        return range(self.port or 0, (self.port or 0) + n)
 
 
 class Spark(Section):

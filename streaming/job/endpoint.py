@@ -7,13 +7,14 @@ through a name of its own; on any other address errors are named by their class 
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any, ClassVar, Final
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 MOST_CALLERS: Final = 16
 LONGEST_CALL_S: Final = 10.0
+#: How soon a port that is taken is asked for again.
+_AGAIN_S: Final = 2.0
 
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -54,52 +57,83 @@ def answer(path: str, health: Health, metrics: Callable[[], bytes], *, words: bo
 def listening(settings: JobSection, health: Health, metrics: Callable[[], bytes]) -> Iterator[int | None]:
     """Answer on the configured port while the block runs; gives the port, None when there is none.
 
-    EnvironmentFailure when the port cannot be had, unless nobody asked for it: then a warning says so.
+    A port that is taken keeps nobody from scoring. One that was asked for is waited for: whoever has it may be the job before this
+    one. One that nobody asked for is passed over for the next. A warning says so. EnvironmentFailure when a port can never be had.
     """
     server = _open(settings, health, metrics)
-    if server is None:
+    if server is None and not settings.asks_for_port:
         yield None
         return
-    thread = threading.Thread(target=server.serve_forever, name="job-endpoint", daemon=True)
+    ended = threading.Event()
+
+    def answer_calls() -> None:
+        ready = server
+        while ready is None and not ended.wait(_AGAIN_S):
+            with suppress(OSError):
+                ready = _Server((settings.host, settings.ports()[0]), health, metrics)
+        if ready is not None:
+            ready.answer_until(ended)
+
+    thread = threading.Thread(target=answer_calls, name="job-endpoint", daemon=True)
     thread.start()
-    port = int(server.server_address[1])
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    log.info("health=http://%s:%d/readyz metrics=http://%s:%d/metrics", host, port, host, port)
     try:
-        yield port
+        yield settings.port if server is None else int(server.server_address[1])
     finally:
-        server.shutdown()
-        server.server_close()
+        ended.set()
         thread.join()
 
 
 def _open(settings: JobSection, health: Health, metrics: Callable[[], bytes]) -> _Server | None:
-    if settings.port is None:
-        return None
-    try:
-        return _Server(settings, health, metrics)
-    except OSError as refused:
-        words = f"job.port: {settings.host} port {settings.port}: {refused.strerror or refused}; choose another job.port (or --port), or null for none"
-        if settings.model_fields_set & {"host", "port"}:
-            raise EnvironmentFailure(words) from refused
-        log.warning("no health and no metrics: %s", words)
-        return None
+    """The server on the first port that is free; None when none is now."""
+    refused = ""
+    for port in settings.ports():
+        try:
+            server = _Server((settings.host, port), health, metrics)
+        except OSError as error:
+            refused = refused or f"job.port: {settings.host} port {port}: {error.strerror or error}"
+            if settings.asks_for_port and error.errno != errno.EADDRINUSE:
+                raise EnvironmentFailure(f"{refused}; choose another job.host or job.port (--port), or null for none") from error
+        else:
+            if refused:
+                log.warning("%s; this job answers on port %d instead: give each job a job.port (or --port) of its own", refused, port)
+            return server
+    if refused and settings.asks_for_port:
+        log.warning("no health and no metrics until the port is free: %s; end who has it, or choose another job.port (--port)", refused)
+    elif refused:
+        log.warning("no health and no metrics: %s, nor on the %d ports behind it; set job.port", refused, len(settings.ports()) - 1)
+    return None
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    #: How long it waits for a call before it looks after those that are there.
+    timeout = 0.5
     # The threads end with their connections, which server_close does not wait for.
     block_on_close = False
     request_queue_size = 2 * MOST_CALLERS
 
-    def __init__(self, settings: JobSection, health: Health, metrics: Callable[[], bytes]) -> None:
-        family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    def __init__(self, at: tuple[str, int], health: Health, metrics: Callable[[], bytes]) -> None:
+        family, _, _, _, address = socket.getaddrinfo(*at, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         self.address_family = family
-        self.local = is_loopback(settings.host)
+        self.local = is_loopback(at[0])
         self.answer: Callable[[str], Answer] = lambda path: answer(path, health, metrics, words=self.local)
         self._open: dict[socket.socket, float] = {}
         self._lock = threading.Lock()
         super().__init__(address[:2], _Handler)  # type: ignore[arg-type]
+
+    def answer_until(self, ended: threading.Event) -> None:
+        """Answer every call until the event is set, then close the port."""
+        host, port = self.server_address[:2]
+        at = f"[{host!s}]:{port}" if ":" in str(host) else f"{host!s}:{port}"
+        log.info("health=http://%s/readyz metrics=http://%s/metrics", at, at)
+        with closing(self):
+            while not ended.is_set():
+                self.handle_request()
+                self.hang_up_on_the_slow()
+
+    def close(self) -> None:
+        """Give the port back."""
+        self.server_close()
 
     def server_bind(self) -> None:
         """Without asking the name service what this machine is called, which HTTPServer does and which may take its time."""
@@ -113,8 +147,8 @@ class _Server(ThreadingHTTPServer):
             self._open[request] = time.monotonic()
             return True
 
-    def service_actions(self) -> None:
-        """Twice a second: hang up on those who are too slow."""
+    def hang_up_on_the_slow(self) -> None:
+        """Close the connections that have been open for too long."""
         with self._lock:
             late = [request for request, since in self._open.items() if time.monotonic() - since > LONGEST_CALL_S]
         for request in late:

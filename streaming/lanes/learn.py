@@ -86,14 +86,7 @@ def _reject(rows: DataFrame, rejected: Sequence[Rejected], config: Config) -> No
         return
     refused = rows.sparkSession.createDataFrame([tuple(vars(r).values()) for r in rejected], _REJECTED)
     source = F.struct("topic", "partition", "offset", "timestamp", "raw_key", "raw_value", "headers")
-    record = refusals.record(
-        config.predictions.rejected_topic,
-        source=source,
-        reason=F.col("reason"),
-        error=F.col("error"),
-        lane=LANE,
-        room=write.room(config.kafka),
-    )
+    record = refusals.record(config, source=source, problem=F.struct("reason", "error"), lane=LANE)
     write.batch(_as_they_stand(refused, rejected, config).select(record.alias("record")).select("record.*"), config.kafka)
 
 

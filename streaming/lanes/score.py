@@ -85,22 +85,21 @@ def judged(scored: DataFrame, *further: Column) -> DataFrame:
 def encode(scored: DataFrame, config: Config, schema: StructType) -> DataFrame:
     """Scored rows as Kafka records. `scored`: decoded events with a model's outputs and the learners' answers."""
     e, problem = F.col(META), F.col(PROBLEM)
-    room, said = write.room(config.kafka), _answers(config, schema)
-    rows = counted(judged(scored, _too_large(config, said.values(), room)), LANE, problem=problem, stamp=e["timestamp"])
-    rejected_topic = config.predictions.rejected_topic
-    refused = rejected.record(rejected_topic, source=e, reason=problem["reason"], error=problem["error"], lane=LANE, room=room)
+    said = _answers(config, schema)
+    rows = counted(judged(scored, _too_large(config, said.values())), LANE, problem=problem, stamp=e["timestamp"])
+    refused = rejected.record(config, source=e, problem=problem, lane=LANE)
     answers = [_record(config, model, fields) for model, fields in said.items()]
     records = F.when(problem.isNull(), F.array(*answers)).otherwise(F.array(refused))
     return rows.select(F.explode(records).alias("record")).select("record.*")
 
 
-def _too_large(config: Config, answers: Iterable[Mapping[str, Column]], room: int) -> Column:
+def _too_large(config: Config, answers: Iterable[Mapping[str, Column]]) -> Column:
     """What is wrong with an event whose answers would not fit into a record, STRUCT<reason, error>; null on every other.
 
     Everything in an answer is short but the entity's key, which stands there twice, and the arrays. A good row costs their
     lengths alone: JSON is made to be measured only where the longest that they could become does not fit.
     """
-    key = F.col(META)["key"]
+    key, room = F.col(META)["key"], write.room(config.kafka)
     arrays = [said["probability"] for said in answers] + ([F.col("features")] if config.learners else [])
     longest, n = _JSON_LETTER * F.octet_length(key), F.octet_length(key)
     for array in arrays:

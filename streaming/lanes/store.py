@@ -81,14 +81,7 @@ def newest(rows: DataFrame) -> DataFrame:
 def rejected(rows: DataFrame, config: Config) -> DataFrame:
     """The bad rows as Kafka records for the rejected topic: original bytes, the reason in the headers."""
     problem = F.col("problem")
-    refused = refusals.record(
-        config.predictions.rejected_topic,
-        source=F.col("raw"),
-        reason=problem["reason"],
-        error=problem["error"],
-        lane=LANE,
-        room=write.room(config.kafka),
-    )
+    refused = refusals.record(config, source=F.col("raw"), problem=problem, lane=LANE)
     return rows.where(problem.isNotNull()).select(refused.alias("record")).select("record.*")
 
 

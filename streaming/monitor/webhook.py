@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPException
 from typing import Any, Final
 
 from streaming.config.monitoring import Webhook
@@ -57,7 +58,7 @@ def _tried(body: Mapping[str, Any], hook: Webhook, pause: Callable[[float], None
                 log.warning("alert=%s webhook refused it: HTTP %d; check monitor.alerts.webhook", body.get("id"), refused.code)
                 return True
             why = f"HTTP {refused.code}"
-        except (OSError, ValueError) as failed:
+        except (OSError, ValueError, HTTPException) as failed:  # the last: what answers does not speak HTTP
             why = type(failed).__name__
     log.warning("alert=%s webhook does not take it: %s; it is tried again with the next batch", body.get("id"), why)
     return False

@@ -10,6 +10,8 @@ from typing import Final
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from streaming.config.load import Config
+from streaming.kafka import write
 from streaming.records.events import HEADERS as HEADERS_TYPE
 from streaming.records.predictions import TIMESTAMP_FORMAT, Place
 
@@ -46,19 +48,20 @@ class _Kept:
     cut: Column
 
 
-def record(topic: str, *, source: Column, reason: Column, error: Column, lane: str, room: int) -> Column:
-    """The Kafka record that rejects another one, STRUCT<topic, key, value, headers>, of at most `room` bytes.
+def record(config: Config, *, source: Column, problem: Column, lane: str) -> Column:
+    """The Kafka record that rejects another one, STRUCT<topic, key, value, headers>, no longer than the producer may send.
 
-    `source`: the original record as :func:`streaming.records.events.original` gives it. Its own headers stand first: of two with one
+    `source`: the original record as :func:`streaming.records.events.original` gives it; `problem`: STRUCT<reason, error>. Its own headers stand first: of two with one
     name the later counts, so no producer can speak for the service. What does not fit is cut; then `truncated` names the
     parts that are not whole (value, key, headers), and `key_length` and `value_length` say how many bytes there were.
     """
+    room = write.room(config.kafka)
     letters = min(_ERROR_LETTERS, room // 16)
     kept = _fitting(source, max(0, room - _OWN_HEADERS - 4 * letters))
     said = _headers(
         {
-            "reason": reason,
-            "error": F.substring(error, 1, letters),
+            "reason": problem["reason"],
+            "error": F.substring(problem["error"], 1, letters),
             "source_topic": source["topic"],
             "source_partition": source["partition"],
             "source_offset": source["offset"],
@@ -69,7 +72,7 @@ def record(topic: str, *, source: Column, reason: Column, error: Column, lane: s
     lengths = {"key_length": _bytes_in(source["raw_key"]), "value_length": _bytes_in(source["raw_value"])}
     about_cut = F.when(F.size(kept.cut) > 0, _headers({"truncated": F.concat_ws(",", kept.cut), **lengths})).otherwise(_none())
     return F.struct(
-        F.lit(topic).alias("topic"),
+        F.lit(config.predictions.rejected_topic).alias("topic"),
         kept.key.alias("key"),
         kept.value.alias("value"),
         F.concat(kept.headers, said, about_cut).alias("headers"),

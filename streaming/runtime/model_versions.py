@@ -18,23 +18,29 @@ FOLDER = "model_versions"
 
 def claim(state: Folder, *, model: str, version: str, sha256: str, uri: str) -> None:
     """Write down which files this version has, or see that they are still the same. ModelError when they are others."""
-    digest = hashlib.sha256("\0".join((model, version)).encode()).hexdigest()
-    name = f"{digest[:32]}.json"
     mine = {"model": model, "version": version, "sha256": sha256}
-    folder = state.below(FOLDER)
-    content = folder.read(name)
-    if content is None:
-        if folder.create(name, json.dumps(mine).encode()):
+    before = known(state, model=model, version=version)
+    if before is None:
+        if state.below(FOLDER).create(_name(model, version), json.dumps(mine).encode()):
             return
-        content = folder.read(name) or b"{}"
-    known = json.loads(content).get("sha256")
-    if known != sha256:
-        raise other_files(uri, model=model, version=version, known=known, got=sha256)
+        before = known(state, model=model, version=version)
+    if before != sha256:
+        raise other_files(uri, model=model, version=version, known=before, got=sha256)
+
+
+def known(state: Folder, *, model: str, version: str) -> str | None:
+    """The sha256 of the files that this version was first served with; None when it was never served."""
+    content = state.below(FOLDER).read(_name(model, version))
+    return None if content is None else str(json.loads(content).get("sha256"))
+
+
+def _name(model: str, version: str) -> str:
+    return f"{hashlib.sha256(chr(0).join((model, version)).encode()).hexdigest()[:32]}.json"
 
 
 def other_files(uri: str, *, model: str, version: str, known: str | None, got: str | None) -> ModelError:
     """What to say of files that changed while their version did not."""
     return ModelError(
-        f"{uri}: the files changed under {model} version {version}: it was served with sha256 {known}, now they have {got}; a version names "
-        "one model for ever, so give these files a model.version of their own, or restore the old ones"
+        f"{uri}: the files changed under {model} version {version}: it was served with sha256 {known}, now they have {got}. A version names "
+        f"one model for ever: set model.version to one that was never served (now it is {version!r}) and restart, or put the old files back"
     )

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from streaming import config as cfg
 from streaming.api.app import create_app
 from streaming.api.health import HealthSource
 from streaming.api.served import Models, Served
@@ -94,7 +95,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def service(state: Path) -> Iterator[httpx.Client]:
     served = Served.of(LinearChurn(), name="churn", version="7", example=ROW)
-    watcher = HealthSource("http://job", str(state), job)
+    watcher = HealthSource(["http://job"], str(state), job)
     with serving(create_app(Models.fixed(served), None, Api(), health=watcher.report)) as client:
         yield client
 
@@ -129,13 +130,13 @@ def silent(url: str) -> bytes:
 @pytest.mark.parametrize(
     ("watcher", "job_words", "window_words"),
     [
-        pytest.param(HealthSource("http://job", "/nowhere", silent), "does not answer", "no window yet", id="job down, nothing written"),
-        pytest.param(HealthSource(None, None, job), "no port", "not on this machine", id="job without a port, state elsewhere"),
+        pytest.param(HealthSource(["http://job"], "/nowhere", silent), "does not answer", "no window yet", id="job down, nothing written"),
+        pytest.param(HealthSource([], None, job), "no port", "not on this machine", id="job without a port, state elsewhere"),
         pytest.param(
-            HealthSource("http://job", None, lambda url: b"<html>"), "does not answer", "not on this machine", id="a stranger's page"
+            HealthSource(["http://job"], None, lambda url: b"<html>"), "does not answer", "not on this machine", id="a stranger's page"
         ),
         pytest.param(
-            HealthSource("http://job", None, lambda url: b"[]"), "does not answer", "not on this machine", id="JSON of a stranger"
+            HealthSource(["http://job"], None, lambda url: b"[]"), "does not answer", "not on this machine", id="JSON of a stranger"
         ),
     ],
 )
@@ -147,17 +148,55 @@ def test_what_cannot_be_had_is_said(watcher: HealthSource, job_words: str, windo
     assert told["windows"]["list"] == []
 
 
+def two_jobs(url: str) -> bytes:
+    """Another job at the first port, nobody at the second, this one at the third."""
+    at = int(url.removeprefix("http://job:").partition("/")[0])
+    if at == 2:
+        raise urllib.error.URLError("connection refused")
+    name = "ours" if at == 3 else "other"
+    info = f'# TYPE streaming_job_info gauge\nstreaming_job_info{{name="{name}"}} 1\n'
+    return json.dumps(READY).encode() if url.endswith("/readyz") else info.encode()
+
+
+def test_another_job_of_this_machine_is_not_taken_for_this_one() -> None:
+    jobs = [f"http://job:{n}" for n in (1, 2, 3)]
+    told = HealthSource(jobs, None, two_jobs, "ours").report()["job"]
+    assert told["answers"]
+    assert told["about"] == {"name": "ours"}
+    told = HealthSource(jobs[:2], None, two_jobs, "ours").report()["job"]
+    assert told["answers"] is False
+    assert "at http://job:1 answers the job other" in told["words"]
+
+
+def test_the_job_is_looked_for_where_it_may_have_found_a_port() -> None:
+    tree: dict[str, Any] = {
+        "name": "ours",
+        "kafka": {"bootstrap_servers": "localhost:1"},
+        "events": {"topic": "customers", "schema": "id STRING", "key": "id"},
+        "model": {"name": "churn", "version": "1", "uri": "models/none"},
+        "predictions": {"topic": "p", "rejected_topic": "r"},
+        "store": {"kind": "sqlite", "path": "none.db"},
+        "state": "state",
+    }
+    looked = HealthSource.of(cfg.parse(tree))
+    assert looked.name == "ours"
+    assert list(looked.jobs) == [f"http://127.0.0.1:{port}" for port in range(9464, 9480)]
+    assert list(HealthSource.of(cfg.parse(tree | {"job": {"port": 7}})).jobs) == ["http://127.0.0.1:7"]
+    assert list(HealthSource.of(cfg.parse(tree | {"job": {"port": None}})).jobs) == []
+    assert list(HealthSource.of(cfg.parse(tree | {"api": {"job": "http://elsewhere:1"}})).jobs) == ["http://elsewhere:1"]
+
+
 def test_a_broken_history_is_said(tmp_path: Path) -> None:
     folder = tmp_path / "monitor" / HISTORY
     folder.mkdir(parents=True)
     (folder / "0000000000001-0000000001.parquet").write_bytes(b"not Parquet")
-    assert "cannot be read" in HealthSource(None, str(tmp_path), job).report()["windows"]["words"]
+    assert "cannot be read" in HealthSource([], str(tmp_path), job).report()["windows"]["words"]
 
 
 def test_health_needs_the_token(state: Path) -> None:
     served = Served.of(LinearChurn(), name="churn", version="7", example=ROW)
     settings = Api.model_validate({"token": "a-token-of-some-length"})
-    with serving(create_app(Models.fixed(served), None, settings, health=HealthSource("http://job", str(state), job).report)) as client:
+    with serving(create_app(Models.fixed(served), None, settings, health=HealthSource(["http://job"], str(state), job).report)) as client:
         assert client.get("/v1/health").status_code == 401
         assert client.get("/health").status_code == 200  # the page itself tells nothing
         assert client.get("/v1/health", headers={"authorization": "Bearer a-token-of-some-length"}).status_code == 200

@@ -50,7 +50,12 @@ def test_a_version_keeps_its_files_for_the_stream_and_for_rest_over_restarts(tmp
 
     claim("1", "a")
     claim("1", "a")
-    with pytest.raises(ModelError, match=r"models/churn: the files changed under churn version 1: .* give these files a model.version"):
+    assert model_versions.known(state, model="churn", version="1") == "a" * 64
+    assert model_versions.known(state, model="churn", version="2") is None
+    with pytest.raises(
+        ModelError,
+        match=r"models/churn: the files changed under churn version 1: .* set model.version to one that was never served \(now it is '1'\)",
+    ):
         claim("1", "b")
     claim("2", "b")
     claim("../../1", "b")

@@ -66,11 +66,11 @@ CASES: dict[str, tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]
 }  # fmt: skip
 
 
-def config(broker: Broker, topic: Callable[..., str], **kafka: str) -> cfg.Config:
+def config(servers: str, topic: Callable[..., str], **kafka: str) -> cfg.Config:
     return cfg.parse(
         {
             "name": "sizes",
-            "kafka": {"bootstrap_servers": broker.bootstrap_servers, "options": kafka},
+            "kafka": {"bootstrap_servers": servers, "options": kafka},
             "events": {"topic": "events", "key": "id", "schema": "id STRING, n INT, x DOUBLE"},
             "model": {"name": "constant", "version": "1", "uri": "x"},
             "predictions": {"topic": topic(), "rejected_topic": topic()},
@@ -90,7 +90,7 @@ def records(spark: SparkSession) -> DataFrame:
 def test_outputs_that_would_not_fit_are_cut_and_marked_or_rejected(
     spark: SparkSession, broker: Broker, topics: Callable[..., str], records: DataFrame, options: dict[str, str], column: int
 ) -> None:
-    own = config(broker, topics, **options)
+    own = config(broker.bootstrap_servers, topics, **options)
     written = score.score(records, own, event_schema(spark, own.events), Constant())
     write.batch(written, own.kafka)  # the producer refuses what is too long, and the broker too
 
@@ -141,7 +141,8 @@ def test_a_producer_cannot_speak_for_the_service(spark: SparkSession) -> None:
     ]
     rows = [(b"k", b"x", "events", 0, 3, STAMP, forged)]
     source = spark.createDataFrame(rows, RECORD).select(F.struct("topic", "partition", "offset", "timestamp", F.col("key").alias("raw_key"), F.col("value").alias("raw_value"), "headers").alias("e"))  # fmt: skip
-    record = rejected.record("r", source=F.col("e"), reason=F.lit("why"), error=F.lit("words"), lane="score", room=1 << 20)
+    why = F.struct(F.lit("why").alias("reason"), F.lit("words").alias("error"))
+    record = rejected.record(config("nowhere:1", lambda: "t"), source=F.col("e"), problem=why, lane="score")
     written = source.select(record.alias("record")).select("record.*")
     asked = {
         "its place": rejected.rejects(Place("events", 0, 3), lane="score"),

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -128,20 +129,59 @@ def _ended(caller: socket.socket) -> bool:
         return True
 
 
-def test_a_port_that_is_taken() -> None:
+def test_a_port_that_is_taken_is_waited_for_and_keeps_nobody_from_scoring(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    """Whoever has it may be the job before this one, which is about to end."""
+    monkeypatch.setattr(endpoint, "_AGAIN_S", 0.05)
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        with pytest.raises(EnvironmentFailure, match=r"job\.port"), endpoint.listening(JobSection(port=port), health(RUNS), bytes):
-            pass
+        with endpoint.listening(JobSection(port=port), health(RUNS), lambda: b"mine\n") as given:
+            assert given == port
+            assert "no health and no metrics until the port is free" in caplog.text
+            holder.close()
+            deadline = time.monotonic() + 30
+            while not answers(port):
+                assert time.monotonic() < deadline
+            assert get(port, "/metrics") == (200, b"mine\n")
+        with endpoint.listening(JobSection(port=port), health(RUNS), bytes) as again:  # it was given back
+            assert again == port
+
+
+def answers(port: int) -> bool:
+    try:
+        return get(port, "/healthz")[0] == 200
+    except OSError:
+        return False
+
+
+def test_a_port_that_can_never_be_had_is_an_error() -> None:
+    elsewhere = JobSection(host="192.0.2.1", port=0)  # an address of no machine
+    with pytest.raises(EnvironmentFailure, match=r"job\.port: .*; choose another job.host or job.port"):
+        endpoint.listening(elsewhere, health(RUNS), bytes).__enter__()
+
+
+def test_two_jobs_of_one_machine_answer_beside_each_other(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody chose a port: the second job takes the next and says where, and scoring has nothing to do with it."""
+    with (
+        endpoint.listening(JobSection(), health(RUNS), lambda: b"first\n") as first,
+        endpoint.listening(JobSection(), health(RUNS), lambda: b"second\n") as second,
+    ):
+        assert first is not None
+        assert second is not None
+        assert first < second
+        assert get(first, "/metrics") == (200, b"first\n")
+        assert get(second, "/metrics") == (200, b"second\n")
+    words = f"this job answers on port {second} instead: give each job a job.port (or --port) of its own"
+    assert words in caplog.text
 
 
 def test_a_port_that_nobody_asked_for_is_gone_without(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(endpoint, "_Server", _taken)
     with endpoint.listening(JobSection(), health(RUNS), bytes) as port:
         assert port is None
-    assert "job.port" in caplog.text
+    assert "port 9464" in caplog.text
+    assert "nor on the 15 ports behind it; set job.port" in caplog.text
 
 
 def _taken(*_: object) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -164,6 +166,23 @@ def test_a_receiver_that_is_not_there_costs_no_more_than_its_tries(caplog: pytes
     )
     assert len(kept) == webhook.KEPT
     assert "sk-1" not in caplog.text
+
+
+def test_a_receiver_that_does_not_speak_http_is_down() -> None:
+    """Something else listens there: that must not end the lane, batch after batch."""
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+
+        def answer() -> None:
+            for _ in range(2):
+                with stranger.accept()[0] as caller:
+                    caller.recv(65536)
+                    caller.sendall(b"220 mail.example ESMTP\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        at = Webhook.model_validate({"url": f"http://127.0.0.1:{stranger.getsockname()[1]}/a", "tries": 2})
+        assert webhook.deliver([BODY], at, pause=lambda _: None) == [BODY]
+        thread.join()
 
 
 def test_rules_are_one_a_subject_and_a_webhook_is_http() -> None:
