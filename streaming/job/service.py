@@ -25,7 +25,6 @@ from streaming.kafka.groups import groups
 from streaming.kafka.tail import tail
 from streaming.lanes import learn, score, store
 from streaming.learning import live_weights
-from streaming.learning.claim import claim
 from streaming.learning.publish import Publisher
 from streaming.learning.teach import Learned
 from streaming.monitor import spans
@@ -33,6 +32,7 @@ from streaming.monitor.health import Health
 from streaming.monitor.metrics import JobMetrics
 from streaming.monitor.progress import Progress
 from streaming.runtime import audit, files, session, signals, spark
+from streaming.runtime.claim import claim
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ def serve(
         if ready.monitor is not None:
             ready.monitor.measured_in(metrics.registry)
         state = files.folder(config.state, lambda: active)
-        if learn.LANE in lanes:
-            held.enter_context(claim(state))
+        for lane in lanes:
+            held.enter_context(claim(state, lane))
         publisher = Publisher(ready.learning, state, config.events.topic, audit=audit.of(config)) if config.learners else None
         if publisher is not None:
             publisher.start(scores=score.LANE in lanes, learns=learn.LANE in lanes)

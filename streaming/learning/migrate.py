@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from streaming.config.load import Config
 from streaming.errors import StateError
 from streaming.learning import origin
-from streaming.learning.claim import is_claimed
 from streaming.learning.state_log import Ends, Snapshot
 from streaming.learning.teach import Learning
+from streaming.runtime.claim import is_claimed
 from streaming.runtime.files import Folder
 
 
@@ -63,7 +63,7 @@ def _checkpoint(state: Folder) -> Folder:
 
 
 def _alone(learning: Learning, state: Folder) -> None:
-    if is_claimed(state):
+    if is_claimed(state, "learn"):
         raise StateError(f"learner {learning.name}: a job learns in this state folder; stop it first, then ask again")
 
 

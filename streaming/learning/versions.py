@@ -12,12 +12,12 @@ from pyspark.sql import SparkSession
 
 from streaming.config.load import Config
 from streaming.errors import ConfigError, StateError
-from streaming.learning.claim import is_claimed
 from streaming.learning.commands import Command
 from streaming.learning.state_log import Meta, Snapshot
 from streaming.learning.teach import Learning, open_learners
 from streaming.online.weights import Weights
 from streaming.runtime import files
+from streaming.runtime.claim import is_claimed
 
 Session = Callable[[], SparkSession]
 
@@ -69,7 +69,7 @@ def rollback(config: Config, name: str, *, to: str | None, spark: Session, wait_
     deadline = time.monotonic() + wait_s
     while True:
         # Asked before the answer is looked for: a job that answers and ends between the two has still answered.
-        alive = is_claimed(state)
+        alive = is_claimed(state, "learn")
         answer = learning.log.commands.answer_to(command.id)
         if answer is not None and answer.refused is not None:
             raise StateError(answer.refused)

@@ -16,6 +16,8 @@ import pytest
 from kafka import KafkaProducer
 
 from streaming import config as cfg
+from streaming.errors import TransientError
+from streaming.job import service
 from streaming.learning import versions
 from tests.support import events
 from tests.support.inside import Inside, InsideJob
@@ -59,9 +61,21 @@ def test_every_event_is_answered_and_every_broken_one_says_why(tree: dict[str, A
     with inside(tree) as job:
         answers_everything(tree, job)
         job.until(lambda: "lane=score" in job.text(), "the score lane reports a batch")
+        with pytest.raises(TransientError, match=r"another process runs the lane \w+ on this state folder"):
+            service.serve(cfg.parse(tree))  # a second job, started by mistake or before this one has ended
+        answers_on(tree, job)
         job.stop()
     assert "Traceback" not in job.text()
     assert "lane=store" in job.text()
+
+
+def answers_on(tree: dict[str, Any], job: InsideJob) -> None:
+    """The job answers what comes now, once."""
+    servers = tree["kafka"]["bootstrap_servers"]
+    before = len(outcome(servers, tree).predictions)
+    send(servers, tree["events"]["topic"], [events.good(i) for i in range(1_000, 1_020)])
+    job.until(lambda: len(outcome(servers, tree).predictions) == before + 20, "new events are answered")
+    assert all(len(times) == 1 for times in outcome(servers, tree).predictions.values())
 
 
 def test_real_time_answers_the_same_and_what_it_learned_long_before_its_next_boundary(learning: dict[str, Any], inside: Inside) -> None:

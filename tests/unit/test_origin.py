@@ -13,10 +13,10 @@ import pytest
 from streaming import config as cfg
 from streaming.errors import StateError
 from streaming.learning import migrate, origin
-from streaming.learning.claim import claim
 from streaming.learning.state_log import Meta, Snapshot
 from streaming.learning.teach import Learning, open_learners, teach
 from streaming.online.base import to_arrays
+from streaming.runtime.claim import claim
 from streaming.runtime.files import Folder, LocalFolder
 
 ENDS = {"labels": {"0": 40, "1": 7}, "p": {"0": 99}}
@@ -227,7 +227,7 @@ def test_reset_after_a_deleted_checkpoint_uses_no_version_twice(tmp_path: Path) 
 def test_a_running_job_is_not_disturbed(tmp_path: Path, how: str) -> None:
     learned(tmp_path, "q1", 3)
     state = LocalFolder(tmp_path)
-    with claim(state), pytest.raises(StateError, match="stop it first"):
+    with claim(state, "learn"), pytest.raises(StateError, match="stop it first"):
         migrate.reset(opened(tmp_path), state) if how == "reset" else migrate.migrate(config(), opened(tmp_path), state)
 
 

@@ -15,12 +15,12 @@ from click.testing import CliRunner, Result
 from streaming import config as cfg
 from streaming.cli.main import cli
 from streaming.learning import versions
-from streaming.learning.claim import claim
 from streaming.learning.state_log import Meta, Snapshot
 from streaming.learning.teach import open_learners
 from streaming.online.base import to_arrays
 from streaming.online.weights import Weights
 from streaming.runtime import files
+from streaming.runtime.claim import claim
 
 WEIGHTS = Weights("logistic", np.array([0.3, -0.2]), np.array(0.1))
 
@@ -70,7 +70,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.fixture
 def silent_job(config: Path) -> Iterator[None]:
     """A job that runs, and answers nothing."""
-    with claim(files.folder(cfg.load(config).state, lambda: pytest.fail("local state needs no Spark"))):
+    with claim(files.folder(cfg.load(config).state, lambda: pytest.fail("local state needs no Spark")), "learn"):
         yield
 
 
