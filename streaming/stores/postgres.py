@@ -54,7 +54,11 @@ _EPOCH_US: Final = 946_684_800_000_000
 _KEY_BYTES: Final = 2_000
 #: The same after escaping, which may triple it.
 _TEXT_BYTES: Final = 2_500
-_CONNECT_S: Final = 10
+#: Unless the address says otherwise. A machine that is gone says nothing, not even no: without keepalives a batch would wait two hours
+#: for its answer, and the lane would look as if it ran. So it is known after 25 seconds.
+_PATIENCE: Final = {
+    "connect_timeout": "10", "keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "25000",
+}  # fmt: skip
 #: SQLSTATE classes that a replay may cure: connection, rollback (deadlock), resources, locks, operator, I/O; 25006 is a
 #: server that is a read-only standby just now.
 _TRANSIENT: Final = ("08", "40", "53", "55", "57", "58", "25006")
@@ -267,7 +271,8 @@ def _connection(dsn: str, *, starting: bool = False) -> Iterator[psycopg.Connect
     """A connection in autocommit mode; the driver's errors become ours."""
     try:
         place = _place(dsn)
-        conninfo = make_conninfo(dsn, **({} if "connect_timeout" in conninfo_to_dict(dsn) else {"connect_timeout": str(_CONNECT_S)}))
+        said = conninfo_to_dict(dsn)
+        conninfo = make_conninfo(dsn, **{name: value for name, value in _PATIENCE.items() if name not in said})
     except psycopg.ProgrammingError:
         # Not chained: libpq quotes the piece it does not understand, and that may be the password.
         raise StoreError('store.dsn: not a connection string; expected "postgresql://user:password@host:5432/database"') from None

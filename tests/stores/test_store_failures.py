@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
+import socket
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -62,6 +64,17 @@ def test_a_look_up_does_not_wait_for_a_lock(postgres: DatabaseServer, spark: Spa
 def test_a_look_up_does_not_wait_for_a_server_that_hangs(postgres: DatabaseServer) -> None:
     with pytest.raises(StoreUnavailable), pg._connection(postgres.dsn) as connection, pg._given_up_after(connection, 0.3):
         connection.execute("SELECT pg_sleep(600)")  # a server that enforces no timeout of its own
+
+
+def test_a_server_whose_machine_is_gone_is_known_in_half_a_minute(postgres: DatabaseServer) -> None:
+    """Nothing comes from it, not even a refusal: only the kernel's own questions tell."""
+    with pg._connection(postgres.dsn) as connection, socket.socket(fileno=os.dup(connection.fileno())) as own:
+        asked = {name: own.getsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{name}")) for name in ("KEEPIDLE", "KEEPINTVL", "KEEPCNT")}
+        assert asked == {"KEEPIDLE": 10, "KEEPINTVL": 5, "KEEPCNT": 3}
+        assert own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 25_000
+    with pg._connection(f"{postgres.dsn}?keepalives_idle=77") as connection, socket.socket(fileno=os.dup(connection.fileno())) as own:
+        assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 77
 
 
 def test_redis_killed_and_back(redis: DatabaseServer, spark: SparkSession) -> None:
