@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Collection
@@ -19,7 +18,7 @@ from streaming import config as cfg
 from streaming.config.sections import SavedModel
 from streaming.config.values import seconds
 from streaming.errors import ConfigError, EnvironmentFailure, StateError, StreamingError, TransientError
-from streaming.job import topics
+from streaming.job import owner, topics
 from streaming.kafka import admin
 from streaming.lanes import learn
 from streaming.learning import labels, origin, state_file
@@ -48,6 +47,8 @@ class Ready:
     lanes: Collection[str]
     source: str
     partitions: dict[str, int] = field(default_factory=dict)
+    #: Which topics these are, whatever they are called: topic -> id.
+    topic_ids: dict[str, str] = field(default_factory=dict)
     schema: StructType = field(default_factory=StructType)
     model: Model | None = None
     mode: str = ""
@@ -68,7 +69,9 @@ class CheckOutcome:
 
 
 def demand(spark: SparkSession, config: cfg.Config, *, lanes: Collection[str], source: str) -> Ready:
-    """Run the checks and return what the lanes need. Raises the error of the first check that fails.
+    """Run the checks, and when all is well write down what this state belongs to; returns what the lanes need.
+
+    Raises the error of the first check that fails: nothing is written down then, and a version that was never served can be made anew.
 
     What only one lane waits for, and what may come by itself, keeps no other lane from starting: it is a warning.
     """
@@ -82,6 +85,8 @@ def demand(spark: SparkSession, config: cfg.Config, *, lanes: Collection[str], s
             log.warning(
                 "%s: %s; the lane %s starts when it is there, the others do not wait", check.name, " ".join(str(error).split()), check.lane
             )
+    sha256 = getattr(ready.model, "fingerprint", None)
+    owner.write_down(files.folder(config.state, lambda: spark), config, ready.topic_ids, sha256=sha256)
     return ready
 
 
@@ -90,7 +95,7 @@ def _for(lanes: Collection[str]) -> list[Check]:
 
 
 def survey(spark: SparkSession, config: cfg.Config, *, lanes: Collection[str], source: str, show: Callable[[CheckOutcome], None]) -> bool:
-    """Run every check that can be run, show each outcome as it comes; True when all are well."""
+    """Run every check that can be run, show each outcome as it comes; True when all are well. Of the state nothing is written."""
     ready = Ready(spark, config, lanes, source)
     failed: set[str] = set()
     for check in _for(lanes):
@@ -158,7 +163,7 @@ def _model(ready: Ready) -> str:
     ready.model = cast(Model, adapters.model_of(section.format).load(section, ready.spark))
     if sha256 := getattr(ready.model, "fingerprint", None):
         state = files.folder(ready.config.state, lambda: ready.spark)
-        model_versions.claim(state, model=section.name, version=section.version, sha256=sha256, uri=section.uri)
+        model_versions.agree(state, model=section.name, version=section.version, sha256=sha256, uri=section.uri)
     return f"{section.name} version {section.version}, format {section.format}, vetted"
 
 
@@ -228,26 +233,10 @@ def _state(ready: Ready) -> str:
             f"{ready.source}: {', '.join(local)}: a path on one machine, but driver and executors of a cluster must all reach it; "
             "put it on hdfs://, s3a:// or the like"
         )
-    _claim(ready)
     if ready.partitions:
-        topics.remember(files.folder(where, lambda: ready.spark), admin.ids(ready.spark, config.kafka, ready.partitions), where=where)
+        ready.topic_ids = admin.ids(ready.spark, config.kafka, ready.partitions)
+    owner.agree(files.folder(where, lambda: ready.spark), config, ready.topic_ids)
     return f"{where}: belongs to {config.name}"
-
-
-def _claim(ready: Ready) -> None:
-    """Write down whose state folder this is, or refuse one that belongs to another job: its offsets would be taken for ours."""
-    config = ready.config
-    folder = files.folder(config.state, lambda: ready.spark)
-    mine = {"name": config.name, "events": config.events.topic, "predictions": config.predictions.topic}
-    if folder.create("job.json", json.dumps(mine).encode()):
-        return
-    owner = json.loads(folder.read("job.json") or b"{}")
-    if owner != mine:
-        theirs = ", ".join(f"{key}={value}" for key, value in owner.items())
-        raise StateError(
-            f"{config.state}: the state of another job ({theirs}); expected {', '.join(f'{k}={v}' for k, v in mine.items())}; "
-            "give this job a state folder of its own"
-        )
 
 
 def _learners(ready: Ready) -> str:

@@ -25,12 +25,12 @@ FILE: Final = "topics.json"
 _SHORTEST_NUMBER: Final = 4
 
 
-def remember(folder: Folder, ids: Mapping[str, str], *, where: str) -> None:
-    """Write down which topics these are. StateError when one of them is another topic of the same name than the one that was written down.
+def agree(folder: Folder, ids: Mapping[str, str], *, where: str) -> None:
+    """See that these are the topics that were written down. StateError when one of them is another topic of the same name. Nothing is written.
 
     Offsets in checkpoints and event ids in predictions, store and learners' states mean records of the topic that was there then.
     """
-    known: dict[str, str] = json.loads(folder.read(FILE) or b"{}")
+    known = _known(folder)
     other = sorted(topic for topic, topic_id in ids.items() if known.get(topic, topic_id) != topic_id)
     if other:
         raise StateError(
@@ -38,8 +38,17 @@ def remember(folder: Folder, ids: Mapping[str, str], *, where: str) -> None:
             f"event ids mean other records now; give the job a new state folder and store; or, knowing that, delete the topic's line in {where}/{FILE} "
             "and the checkpoints of the lanes that read it (score: events; store: predictions; learn: predictions, shadow and labels)"
         )
+
+
+def remember(folder: Folder, ids: Mapping[str, str]) -> None:
+    """Write down which topics these are, those that were not before."""
+    known = _known(folder)
     if any(topic not in known for topic in ids):
-        folder.replace(FILE, json.dumps(known | dict(ids), indent=1, sort_keys=True).encode())
+        folder.replace(FILE, json.dumps(dict(ids) | known, indent=1, sort_keys=True).encode())
+
+
+def _known(folder: Folder) -> dict[str, str]:
+    return dict(json.loads(folder.read(FILE) or b"{}"))
 
 
 def narrow(spark: SparkSession, config: Config, there: Collection[str]) -> str:

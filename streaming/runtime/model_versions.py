@@ -19,12 +19,14 @@ FOLDER = "model_versions"
 def claim(state: Folder, *, model: str, version: str, sha256: str, uri: str) -> None:
     """Write down which files this version has, or see that they are still the same. ModelError when they are others."""
     mine = {"model": model, "version": version, "sha256": sha256}
+    if not state.below(FOLDER).create(_name(model, version), json.dumps(mine).encode()):
+        agree(state, model=model, version=version, sha256=sha256, uri=uri)
+
+
+def agree(state: Folder, *, model: str, version: str, sha256: str, uri: str) -> None:
+    """See that this version, if it was ever served, was served with these files. ModelError when not. Nothing is written."""
     before = known(state, model=model, version=version)
-    if before is None:
-        if state.below(FOLDER).create(_name(model, version), json.dumps(mine).encode()):
-            return
-        before = known(state, model=model, version=version)
-    if before != sha256:
+    if before not in (None, sha256):
         raise other_files(uri, model=model, version=version, known=before, got=sha256)
 
 

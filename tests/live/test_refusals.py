@@ -136,6 +136,8 @@ def test_a_job_that_cannot_run_says_why(
     assert type(refused.value) is kind, refused.value
     assert hint in str(refused.value)
     assert "topsecret" not in str(refused.value)
+    written = {path.name for path in Path(tree["state"]).glob("*")} - {"logs"}
+    assert written <= ({"job.json"} if spoil is other_state else set())  # so the same version can be made anew, and mended
 
 
 def test_a_database_that_is_away_is_said_and_keeps_nobody_else_from_starting(
@@ -169,6 +171,8 @@ def test_check_shows_every_outcome(spark: SparkSession, tree: Tree, tmp_path: Pa
         "broker and topics": True, "event schema": True, "model": True, "model columns": False, "mode": True,
         "task slots": True, "state": True, "learners": True, "store": True,
     }  # fmt: skip
+    assert not list(Path(tree["state"]).glob("*.json"))
+    assert not (Path(tree["state"]) / "model_versions").exists()
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -18,12 +18,16 @@ from streaming.runtime.files import LocalFolder
 
 def test_a_topic_made_anew_is_known_by_its_id(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
-    topics.remember(folder, {"events": "A", "predictions": "B"}, where="state")
-    topics.remember(folder, {"events": "A"}, where="state")
-    topics.remember(folder, {"events": "A", "labels": "C"}, where="state")
-    topics.remember(folder, {}, where="state")  # a broker that knows no ids
+    for ids in (
+        {"events": "A", "predictions": "B"},
+        {"events": "A"},
+        {"events": "A", "labels": "C"},
+        {},
+    ):  # the last: a broker that knows no ids
+        topics.agree(folder, ids, where="state")
+        topics.remember(folder, ids)
     with pytest.raises(StateError, match=r"state: labels: deleted and made anew .*id D, was C.*new state folder.*topics\.json"):
-        topics.remember(folder, {"events": "A", "labels": "D", "predictions": "B"}, where="state")
+        topics.agree(folder, {"events": "A", "labels": "D", "predictions": "B"}, where="state")
     assert json.loads((tmp_path / topics.FILE).read_text()) == {"events": "A", "labels": "C", "predictions": "B"}
 
 
