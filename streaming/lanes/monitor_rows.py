@@ -88,7 +88,7 @@ def _events(records: DataFrame, config: Config, schema: StructType, watch: Watch
     known = {field.name for field in event_columns(schema, config.events).fields}
     own = [_watched(column, known).alias(column.name) for column in watch.layout.columns]
     field = None if config.labels is None else config.labels.field
-    y = F.lit(None).cast("double") if field is None else field_column(schema, field).cast("double")
+    y = F.lit(None).cast("double") if field is None else field_column(schema, field).try_cast("double")
     head = [
         _arrival(e["timestamp"], watch).alias("_at"),
         F.xxhash64(predictions.event_id(e)).alias("_id"),

@@ -256,6 +256,23 @@ def test_what_drifts_is_named(spark: SparkSession, base: Baseline, tmp_path: Pat
     assert '"minutes"' in line
 
 
+def test_a_text_that_is_no_label_ends_nothing(spark: SparkSession, base: Baseline, tmp_path: Path) -> None:
+    """Events that carry their label as text: "n/a" is none, and every other event is counted as ever."""
+    own = config(tmp_path)
+    assert own.labels is not None
+    events = own.events.model_copy(update={"ddl": f"{own.events.ddl}, truth STRING"})
+    own = own.model_copy(update={"events": events, "labels": own.labels.model_copy(update={"topic": None, "field": "truth"})})
+    said = ("1", "n/a", None, "0.0", "NaN", "")
+    records = [
+        record("events", i, at(i), {"id": f"c{i}", "at": at(i).isoformat(), "plan": plan(i), "truth": y}) for i, y in enumerate(said)
+    ]
+    none = spark.createDataFrame([], KAFKA)
+    inputs = MonitorInputs(spark.createDataFrame(records, KAFKA).coalesce(1), none, none, None, event_schema(spark, own.events), None)
+    brought = rows(inputs, own, monitor.open_watcher(own, base, LocalFolder(tmp_path)).watch).collect()
+    assert sorted(row["y"] for row in brought if row["kind"] == "l") == [0.0, 1.0]
+    assert sum(row["kind"] == "e" for row in brought) == len(said)
+
+
 def test_a_state_that_is_gone_is_an_error_and_no_fresh_start(spark: SparkSession, base: Baseline, tmp_path: Path) -> None:
     run = Run(spark, base, tmp_path)
     run.watcher.states.folder.create("started", b"0")
