@@ -99,12 +99,14 @@ class Reporter:
 
 
 def new_batches(query: StreamingQuery, *, after: str) -> list[dict[str, Any]]:
-    """Spark's reports that are newer than the timestamp `after`, oldest first."""
+    """Spark's reports that came after the one with the timestamp `after`, oldest first. In the order in which Spark keeps them, not in that of
+    their times: a clock that is set back makes no report an old one.
+    """
     kept = query._jsq.recentProgress()
     new: list[dict[str, Any]] = []
     # From the newest backwards: each entry that is asked for is a call to the JVM, and Spark keeps a hundred.
     for i in range(len(kept) - 1, -1, -1):
-        if str(kept[i].timestamp()) <= after:
+        if str(kept[i].timestamp()) == after:
             break
         new.append(json.loads(kept[i].json()))
     return new[::-1]

@@ -70,6 +70,17 @@ def test_each_batch_is_told_once_and_committed() -> None:
     assert supervised.has_advanced
 
 
+def test_a_clock_that_is_set_back_hides_no_batch() -> None:
+    told_to, told = reporter(Ends(), groups := Groups())
+    reports = [{**REPORT, "timestamp": f"2026-01-01T0{hour}:00:00.000Z", "batchId": n} for n, hour in enumerate((5, 6, 2, 3, 6))]
+    supervised = lane()
+    for n in range(1, len(reports) + 1):
+        supervised.query = lane(*reports[:n]).query
+        told_to.report(supervised)
+    assert [progress.batch for progress in told] == [0, 1, 2, 3, 4]
+    assert len(groups.committed) == 5
+
+
 def test_a_broker_that_does_not_answer_costs_the_lag_alone(caplog: pytest.LogCaptureFixture) -> None:
     told_to, told = reporter(Silent(), Groups(ConfigError("not allowed")))
     for n in range(3):
