@@ -155,6 +155,19 @@ def test_every_test_that_a_guarantee_names_is_there() -> None:
     assert not gone, f"docs/guarantees.md: these tests are gone: {gone}"
 
 
+def test_every_attack_of_the_guarantees_has_an_answer_and_a_test() -> None:
+    lines = (ROOT / "docs" / "guarantees.md").read_text().splitlines()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("|") and not line.startswith("|---")
+    ]
+    bare = [
+        row
+        for row in rows
+        if row != ["attack or failure", "what happens", "test"] and (len(row) != 3 or not all(row) or "[`test_" not in row[2])
+    ]
+    assert not bare, f"docs/guarantees.md: an attack without an answer or a test: {bare}"
+
+
 def test_a_stale_name_is_found() -> None:
     text = (
         "see `streaming/lanes/score.py`, streaming.lanes.score.score, streaming/decode.py, streaming.decode and streaming.lanes.score.gone"
