@@ -49,22 +49,26 @@ _BEARER: Final = re.compile(r"\b(?:[Bb]earer|BEARER)\s++(?P<a>[\w.~+/=-]++)|\b[B
 _CHUNK: Final = re.compile(r"\S++")
 _USER: Final = re.compile(r"[^:/@\s]*+:")
 
-#: For spark.redaction.regex: Spark masks what has such a key, or a value that holds one.
-SPARK_REGEX: Final = rf"(?i){_WORDS}"
-
 
 class Redactor:
     """Masks the secrets that it was told of, and what looks like one."""
 
     def __init__(self) -> None:
         self._forms: dict[str, None] = {}
+        self._values: dict[str, None] = {}
 
     def remember(self, value: str) -> None:
         """From now on mask `value` in all its forms, and the passwords that stand inside it. Remembering twice changes nothing."""
         parts = [_unquoted(value[start:end]) for start, end in _looks_secret(value)]
         for secret in (value, *parts):
+            self._values.setdefault(secret)
             for form in _forms(secret):
                 self._forms.setdefault(form)
+
+    def spark_regex(self) -> str:
+        """For spark.redaction.regex: Spark masks a setting whose key or value this is found in. It masks the setting that holds this, too."""
+        known = [_in_java(secret) for value in tuple(self._values) for secret in (value, unquote(value)) if secret.strip()]
+        return "|".join((f"(?i){_WORDS}", *dict.fromkeys(known)))
 
     def redact(self, text: str) -> str:
         """The text with everything masked. Redacting twice changes nothing more."""
@@ -93,6 +97,12 @@ def _forms(secret: str) -> Iterator[str]:
             continue
         yield from encoded
         yield from (re.sub("%..", lambda code: code[0].lower(), form) for form in encoded)
+
+
+def _in_java(secret: str) -> str:
+    """A Java pattern of exactly this; a short one only where it is a word."""
+    quoted = "\\Q" + secret.replace("\\E", "\\E\\\\E\\Q") + "\\E"
+    return quoted if len(secret) >= _LONG else rf"(?<!\w){quoted}(?!\w)"
 
 
 def _places(text: str, form: str) -> Iterator[Span]:
@@ -206,6 +216,11 @@ def remember(value: str) -> None:
 def redact(text: str) -> str:
     """The text with every known secret, password in a URL and password-like option masked as `***`."""
     return _process.redact(text)
+
+
+def spark_regex() -> str:
+    """What Spark shall mask in its pages and its event log: settings that are named like secrets, and those that hold a known one."""
+    return _process.spark_regex()
 
 
 def is_secret_name(name: str) -> bool:

@@ -32,9 +32,6 @@ _ALWAYS: Final = {
     "spark.sql.streaming.stopTimeout": "30s",
     # Below a join Spark derives constraints from every column; over the expressions of a pipeline that takes minutes.
     "spark.sql.constraintPropagation.enabled": "false",
-    # What Spark masks in its pages and its event log: also the options of Kafka's clients and of object stores.
-    "spark.redaction.regex": secrets.SPARK_REGEX,
-    "spark.sql.redaction.options.regex": f"{secrets.SPARK_REGEX}|url",
 }
 
 #: Settings of a session that runs inside this process. Two shuffle partitions: a micro-batch of some thousand rows
@@ -82,7 +79,9 @@ def submitted() -> bool:
 
 def settings(*, delta: bool = False) -> dict[str, str]:
     """What every session is started with."""
-    return {**_ALWAYS, **(_DELTA if delta else {})}
+    # What Spark masks in its pages and its event log: also the options of Kafka's clients and of object stores.
+    masked = secrets.spark_regex()
+    return {**_ALWAYS, "spark.redaction.regex": masked, "spark.sql.redaction.options.regex": f"{masked}|url", **(_DELTA if delta else {})}
 
 
 def local_settings(paths: Sequence[Path]) -> dict[str, str]:

@@ -254,9 +254,16 @@ def test_no_secret_of_any_option_is_in_anything_that_others_read(
             send(servers, learning["events"]["topic"], [events.good(i) for i in range(N)] + broken)
             send(servers, learning["labels"]["topic"], [*(events.label(i) for i in range(N)), events.label(7, "no label")])
             job.until(lambda: len(outcome(servers, learning).predictions) >= N, "all is scored")
-            job.until(lambda: b'lane="store"} 3' in ask(port, "/metrics") or "lane=store" in job.text(), "the store has a batch")
+            job.until(lambda: "lane=store" in job.text(), "the store has a batch")
             job.until(lambda: "learner=online" in job.text(), "labels are learned")
-            job.until(lambda: hook.got, "an alert is told")
+            more = iter(range(N, 10 * N))
+
+            def alerted() -> bool:
+                """A window is over when something comes after its end."""
+                send(servers, learning["events"]["topic"], [events.good(next(more))])
+                return bool(hook.got)
+
+            job.until(alerted, "an alert is told")
             job.until(lambda: "webhook does not take it" in job.text(), "the alert is not taken")
             seen["rollback"] = run("rollback", str(config), "online", "--to", "warm", "--actor", "somebody")
             seen["versions, drift, audit"] = (
@@ -265,7 +272,7 @@ def test_no_secret_of_any_option_is_in_anything_that_others_read(
             assert "in force" in str(seen["rollback"])
             postgres.stop()
             try:
-                send(servers, learning["events"]["topic"], [events.good(i) for i in range(N, N + 20)])
+                send(servers, learning["events"]["topic"], [events.good(next(more)) for _ in range(20)])
                 job.until(lambda: b"StoreUnavailable" in ask(port, "/readyz"), "the database is away")
                 seen |= {f"the job's {path}": ask(port, path) for path in ("/metrics", "/readyz", "/healthz", "/no")}
             finally:

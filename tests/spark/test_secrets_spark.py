@@ -22,7 +22,10 @@ from streaming import secrets
 from streaming.runtime import session
 
 folder, secret = Path(sys.argv[1]), os.environ["PLANTED"]
+odd = f"\\\\E{secret[::-1]}\\\\E"
 secrets.remember(secret)
+secrets.remember(odd)
+secrets.remember("cru")
 secrets.install_hooks()
 options = {
     "spark.ui.enabled": "false",
@@ -34,6 +37,9 @@ options = {
     "spark.hadoop.fs.azure.account.key.x.dfs.core.windows.net": secret,
     "spark.hadoop.a.jaas": secret,
     "spark.some.password": secret,
+    "spark.hadoop.vendor.setting": secret,  # named like no secret
+    "spark.vendor.setting": f"a {odd} b",
+    "spark.vendor.other": "ecru",
 }
 with_spark = session.start("planted", master="local[1]", options=options, log=folder / "spark.log")
 assert with_spark.sparkContext._jsc.hadoopConfiguration().get("fs.s3a.secret.key") == secret
@@ -84,6 +90,8 @@ def test_a_secret_is_in_no_log_no_event_and_on_no_command_line(tmp_path: Path) -
     assert (tmp_path / "spark.log").stat().st_mode & 0o077 == 0
     events = "".join(path.read_text(errors="replace") for path in (tmp_path / "events").rglob("events_*"))
     assert "fs.s3a.secret.key" in events
+    assert '"spark.vendor.setting":"*********(redacted)"' in events
+    assert '"spark.vendor.other":"ecru"' in events
     assert where_it_stands(tmp_path) == []
 
 
