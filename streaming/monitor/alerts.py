@@ -146,8 +146,9 @@ def judge(
 
 
 def _says_something(record: Record, rule: Rule) -> bool:
-    """A window without labels says nothing of quality, and one with too few rows nothing at all."""
-    return record.judged and any(m.kind == KINDS[rule.on] and m.threshold is not None for m in record.measures)
+    """A window without labels says nothing of quality, and one with too few rows nothing at all; rejected events are counted by themselves."""
+    told = any(m.kind == KINDS[rule.on] and m.threshold is not None for m in record.measures)
+    return told and (record.judged or rule.on == "rejected")
 
 
 def _step(before: Memory, record: Record, rule: Rule) -> Memory:

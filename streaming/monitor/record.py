@@ -152,13 +152,23 @@ def _counts(window: Published, watch: Watch, settings: Settings) -> Iterator[Mea
     yield Measure("window", "", "judged", rows_of(window.judged_by, watch.layout) if window.judged else 0)
     for reason, count in refused.items():
         yield Measure("rejected", reason, "count", count, rows=rows)
-    total, n = sum(refused.values()), rows + sum(refused.values())
-    if n:
-        rate = quality.wilson("rate", total, n)
-        sure = window.judged and rate.low >= settings.rejected
-        yield Measure(
-            "rejected", "", "rate", rate.value, low=rate.low, high=rate.high, threshold=settings.rejected, rows=int(n), drifted=sure
-        )
+    if rows + sum(refused.values()):
+        yield _rejected(window, watch, settings)
+
+
+def _rejected(window: Published, watch: Watch, settings: Settings) -> Measure:
+    """How many of the events were rejected. Events that were all rejected are enough to judge it by: no good row is waited for."""
+
+    def counted(statistics: Statistics) -> tuple[float, float]:
+        refused = sum(rejections(statistics).values())
+        return refused, rows_of(statistics, watch.layout) + refused
+
+    own, together = quality.wilson("rate", *counted(window.statistics)), quality.wilson("rate", *counted(window.judged_by))
+    enough = counted(window.judged_by)[1] >= watch.least_rows
+    return Measure(
+        "rejected", "", "rate", own.value, low=own.low, high=own.high, rows=int(counted(window.statistics)[1]),
+        threshold=settings.rejected if enough else None, drifted=enough and together.low >= settings.rejected,
+    )  # fmt: skip
 
 
 def rejections(statistics: Statistics) -> dict[str, float]:

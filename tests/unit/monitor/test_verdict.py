@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from streaming import config as cfg
+from streaming.config.monitoring import Alerts
 from streaming.lanes import monitor_alerts
 from streaming.lanes.monitor_state import States
 from streaming.learning.commands import Command, Commands
@@ -98,6 +99,19 @@ def test_rejected_events_are_a_rate_with_a_threshold() -> None:
     (bad,), _ = run(payload(1500, 0, seed=1, rejected=60))
     assert not calm.drifted("rejected")
     assert bad.drifted("rejected")[0].value == pytest.approx(60 / 1560)
+
+
+def test_events_that_are_all_rejected_raise_the_alert_though_no_good_row_comes() -> None:
+    """A producer renamed a field: nothing is left to judge drift by, and that is when somebody must be told."""
+    alarm = Alerts.model_validate({"rules": [{"on": "rejected"}]})
+    records, _ = run(payload(1500, 0, seed=1), *(payload(0, i * 1000, seed=i, rejected=30) for i in range(1, 7)))
+    assert [each.judged for each in records] == [True] + [False] * 6
+    assert [bool(each.drifted("rejected")) for each in records] == [False] * 4 + [True] * 3  # the fourth makes a hundred rows
+    _, told, _ = verdict.alarms(records, {}, alarm, Service("s", "m"), now=datetime.now(UTC))
+    assert [(alert.id, alert.state) for alert in told] == [("rejected-4000", "raised")]
+    # One of seven in a window, two of a hundred in all that is judged together: within what the threshold allows.
+    few, _ = run(payload(1500, 0, seed=1), *(payload(49, i * 1000, seed=i, rejected=int(i == 3)) for i in range(1, 6)))
+    assert not any(record.drifted("rejected") for record in few)
 
 
 def test_no_value_of_an_event_in_record_alert_or_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
