@@ -17,7 +17,7 @@ whole chain into one method.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.classic.column import Column as ClassicColumn
-from pyspark.sql.types import DoubleType, FloatType
+from pyspark.sql.types import DataType, DoubleType, FloatType
 
 from streaming.errors import ModelError
 from streaming.models.columns import quoted
@@ -116,6 +116,8 @@ class Guard:
         """One projection of a stage over the guarded `rows`, with every expression that may throw inside a TryEval."""
         catalyst = self._catalyst()
         below = _plan(rows)
+        # Asked once: the answer crosses to the JVM and back, and a stage may have a thousand expressions.
+        types = {f.name: f.dataType for f in rows.schema.fields}
         tries: list[Any] = []
         checks: list[tuple[Column, Column]] = []
         listed: list[Any] = []
@@ -128,7 +130,7 @@ class Guard:
                 continue
             attempt, wrapped, legal = self._attempt(stage, expression.child(), f"{_TRY}{len(tries)}")
             tries.append(attempt)
-            checks.append(self._check(stage, rows, expression.child(), attempt.name(), legal))
+            checks.append(self._check(stage, types, expression.child(), attempt.name(), legal))
             if legal is None and not wrapped:
                 self.total.add(str(expression.name()))
             value = attempt.toAttribute()
@@ -179,9 +181,8 @@ class Guard:
             expression.udfName(), expression.nullable(), expression.udfDeterministic(),
         )  # fmt: skip
 
-    def _check(self, stage: Stage, rows: DataFrame, child: Any, name: str, legal: Column | None) -> tuple[Column, Column]:
+    def _check(self, stage: Stage, types: Mapping[str, DataType], child: Any, name: str, legal: Column | None) -> tuple[Column, Column]:
         """When the attempt `name` failed, and the number of the failure, which says what is odd about the inputs, never their values."""
-        types = {f.name: f.dataType for f in rows.schema.fields}
         seen = sorted({str(a.name()) for a in _items(child.references().toSeq()) if not str(a.name()).startswith(OWN)})
         said = f"refuses the value{'s' if len(seen) > 1 else ''} of {', '.join(seen)}" if seen else "failed"
         # Only what an event itself can get wrong is looked at: what earlier stages made, they would have refused.

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from streaming.models.spark.fold import text
+from streaming.models.spark.fold import text, wide
 from streaming.models.spark.fold.state import CannotFold, Fold
-from streaming.models.spark.fold.values import Block, Choice, Number, Vector
+from streaming.models.spark.fold.values import Block, Choice, Number, Packed, Vector
 from streaming.models.spark.metadata import Stage
 
 #: Folds a fitted stage: reads values, writes values, says which rows fail.
@@ -58,15 +58,25 @@ def assembler(fold: Fold, stage: Stage, fitted: Any) -> None:
     """Columns beside each other. "error": null, and NaN in a number, fail. "keep": null becomes NaN."""
     blocks = list[Block]()
     keep = stage.params.get("handleInvalid") == "keep"
-    for name in sorted(stage.inputs, key=str) if not keep else ():
-        _demand_known(fold, stage, name)
+    if not keep:
+        _demand_all_known(fold, stage)
     for name in stage.inputs:
         value = fold.any(name)
         if keep:
             blocks += _with_nan(value)
         else:
             blocks += value.blocks if isinstance(value, Vector) else [Number(value.sql, nominal=value.nominal)]
-    fold.write(stage.outputs[0], Vector(tuple(blocks)))
+    fold.write(stage.outputs[0], Vector(tuple(wide.pack(fold, blocks))))
+
+
+def _demand_all_known(fold: Fold, stage: Stage) -> None:
+    plain = {name for name in stage.inputs if fold.is_input(name) and isinstance(fold.any(name), Number)}
+    together = wide.can_demand(list(plain))
+    if together:
+        wide.demand_known(fold, stage, list(plain))
+    for name in sorted(stage.inputs):
+        if not (together and name in plain):
+            _demand_known(fold, stage, name)
 
 
 def _demand_known(fold: Fold, stage: Stage, name: str) -> None:
@@ -172,7 +182,12 @@ def scaler(fold: Fold, stage: Stage, shift: Any, scale: Any) -> None:
         moved = values if shift is None else values - shift[where]
         return moved if scale is None else moved * scale[where]
 
-    fold.write(stage.outputs[0], fold.vector(stage.inputs[0], size, stage).map(change, constants))
+    def packed(block: Packed, at: int) -> Packed:
+        here = slice(at, at + len(block))
+        moves, factors = (None if values is None else values[here] for values in (shift, scale))
+        return wide.scale(fold, block, moves, factors, stage)
+
+    fold.write(stage.outputs[0], fold.vector(stage.inputs[0], size, stage).map(change, constants, packed))
 
 
 def inverse(values: Any, of_zero: float = 0.0) -> Any:

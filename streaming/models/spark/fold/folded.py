@@ -107,7 +107,7 @@ def _finish(state: Fold, answer: FoldedAnswer, predictor: Stage) -> Folded:
         shares = [state.let(f"array_max({answer.array})")] if answer.array else answer.probability
         odd = " OR ".join(f"{each} IS NULL OR isnan({each})" for each in shares)
         state.fail(odd, f"{where}: probability is null or NaN")
-    cases = " ".join(f"WHEN {condition} THEN {text.string(said)}" for condition, said in state.failures)
+    cases = " ".join(f"WHEN {condition} THEN {said}" for condition, said in state.failures)
     return Folded(
         levels=tuple(state.levels),
         error=f"CASE {cases} END",

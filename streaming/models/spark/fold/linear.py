@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from streaming.models.spark.fold import text
+from streaming.models.spark.fold import text, wide
 from streaming.models.spark.fold.state import CannotFold, Fold
 from streaming.models.spark.fold.values import Vector
 from streaming.models.spark.metadata import Stage
@@ -38,9 +38,13 @@ def product(fold: Fold, features: Vector, coefficients: Any, intercepts: Any) ->
     sparse = "Sparse" in type(coefficients).__name__
     rows = np.atleast_2d(coefficients.toArray())
     features = features if len(rows) == 1 else fold.named(features)
-    return [
-        fold.total(features.dot(row, skip_zeros=sparse), float(plus)) for row, plus in zip(rows, np.atleast_1d(intercepts), strict=True)
-    ]
+
+    def terms(row: Any) -> list[str]:
+        return features.dot(
+            row, skip_zeros=sparse, packed=lambda block, at: wide.dot(fold, block, row[at : at + len(block)], sparse=sparse)
+        )
+
+    return [fold.total(terms(row), float(plus)) for row, plus in zip(rows, np.atleast_1d(intercepts), strict=True)]
 
 
 def above(margin: str, least: float) -> str:

@@ -55,7 +55,8 @@ class Folding:
 def folding(model: SparkModel, schema: StructType) -> Folding:
     """The folded pipeline, proven; or the reason why the guarded one has to do. Runs a small job unless the proof is remembered."""
     try:
-        wanted = {column.lower(): both for column, both in types_of(schema).items() if column in _reads(model)}
+        reads = _reads(model)
+        wanted = {column.lower(): both for column, both in types_of(schema).items() if column in reads}
         made = fold([(s, f.__self__) for s, f in model.steps], wanted, model.predictor, uri=model.copy.readable)  # type: ignore[attr-defined]
     except CannotFold as why:
         log.info("model=%s folded=False why=%r", model.uri, str(why))
@@ -86,7 +87,8 @@ def _reads(model: SparkModel) -> set[str]:
 
 def generated(model: SparkModel, schema: StructType, *, n: int = ROWS, seed: int = 0) -> DataFrame:
     """Rows with the columns that the model reads, of the types that the events have."""
-    types = {column: kind for column, (_, kind) in types_of(schema).items() if column in _reads(model)}
+    reads, of_events = _reads(model), types_of(schema)
+    types = {column: kind for column, (_, kind) in of_events.items() if column in reads}
     kinds: dict[str, ColumnKind] = {column: _kind(kind) for column, kind in types.items()}
     labels = {column.lower(): known for column, known in known_labels(model).items()}
     sizes = {column: _size(model, column) for column, kind in kinds.items() if kind == "vector"}
@@ -95,7 +97,7 @@ def generated(model: SparkModel, schema: StructType, *, n: int = ROWS, seed: int
     arrays: dict[str, Any] = {_ROW: pa.array(np.arange(n))}
     for column, kind in kinds.items():
         arrays[column] = _arrow(made[column], kind, rng, odd=types[column] in {"double", "float"})
-    listed = [f"try_cast(`{column}` AS {kind}) AS `{types_of(schema)[column][0]}`" for column, kind in types.items()]
+    listed = [f"try_cast(`{column}` AS {kind}) AS `{of_events[column][0]}`" for column, kind in types.items()]
     # Coalesced, because the optimizer would compute a pipeline over rows given as a literal by itself, a hundred times slower.
     return model.spark.createDataFrame(pa.table(arrays)).selectExpr(_ROW, *listed).coalesce(1)
 

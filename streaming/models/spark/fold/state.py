@@ -9,7 +9,7 @@ from typing import Final
 
 from streaming.models.spark.fold import text
 from streaming.models.spark.fold.made import Made
-from streaming.models.spark.fold.values import Block, Choice, Number, Vector
+from streaming.models.spark.fold.values import Block, Number, Packed, Vector
 from streaming.models.spark.guard import OWN
 from streaming.models.spark.metadata import Stage
 
@@ -31,7 +31,7 @@ class Fold:
     values: dict[str, Number | Vector] = field(default_factory=dict)
     #: What is computed first, what from that, and so on: name -> value.
     levels: list[dict[str, str | Made]] = field(default_factory=list)
-    #: Conditions under which a row cannot be scored, in the order in which they are looked at, and what is then said.
+    #: Conditions under which a row cannot be scored, in the order in which they are looked at, and SQL of what is then said.
     failures: list[tuple[str, str]] = field(default_factory=list)
     #: Of each name, by its number, the level on which it stands.
     _places: list[int] = field(default_factory=list)
@@ -57,6 +57,10 @@ class Fold:
 
     def fail(self, condition: str, said: str) -> None:
         """Rows for which `condition` is true cannot be scored."""
+        self.fail_saying(condition, text.string(said))
+
+    def fail_saying(self, condition: str, said: str) -> None:
+        """The same, where only the row itself tells what is to be said. `said`: SQL of a STRING."""
         self.failures.append((condition, said))
 
     def is_input(self, name: str) -> bool:
@@ -112,17 +116,19 @@ class Fold:
         if size is None or not kind.startswith("array<") or kind[6:-1] not in _NUMERIC - {"boolean"}:
             raise CannotFold(f"it reads the {kind} {name} from the event" + ("" if size else ", whose length the model does not say"))
         plain = self.plain(name)
-        wrong = f"size({plain}) != {size} OR exists({plain}, x -> x IS NULL)"
+        # array_contains is compiled and exists is not: where it finds neither NaN nor, which makes it null, a null, all is well.
+        doubles = plain if kind == "array<double>" else f"CAST({plain} AS ARRAY<DOUBLE>)"
+        odd = f"coalesce(array_contains({doubles}, {text.number(float('nan'))}), true)"
+        wrong = f"size({plain}) != {size} OR IF({odd}, exists({plain}, x -> x IS NULL), false)"
         self.fail(f"{plain} IS NULL", f"{stage.flow()}: {name} is null")
         self.fail(wrong, f"{stage.flow()}: refuses the value of {name} (expected {size} numbers)")
-        items = [f"get({plain}, {i})" if kind == "array<double>" else f"CAST(get({plain}, {i}) AS DOUBLE)" for i in range(size)]
-        value = Vector(tuple(Number(item, nan=True) for item in items))
+        value = Vector((Packed(self.let(doubles) if doubles != plain else plain, size, nan=True),))
         self.values[name.lower()] = value
         return value
 
     def named(self, vector: Vector) -> Vector:
         """The same vector, every computed number of it under a name: for stages that read an element many times."""
-        return Vector(tuple(block if isinstance(block, Choice) else _renamed(block, self.let(block.sql)) for block in vector.blocks))
+        return Vector(tuple(_renamed(block, self.let(block.sql)) if isinstance(block, Number) else block for block in vector.blocks))
 
     def total(self, terms: Sequence[str], plus: float | None = None) -> str:
         """A named sum, with a constant added last."""

@@ -67,7 +67,24 @@ class Choice:
         return Number(f"IF({self.index} = {at}, {text.number(float(self.on[at]))}, {text.number(float(self.off[at]))})")
 
 
-Block = Number | Choice
+@dataclass(frozen=True)
+class Packed:
+    """Numbers that stand in one ARRAY<DOUBLE> under a name: what is wide is not planned element by element."""
+
+    name: str
+    size: int
+    #: As for a number.
+    nan: bool = False
+
+    def __len__(self) -> int:
+        return self.size
+
+    def element(self, at: int) -> Number:
+        """Element `at` by itself."""
+        return Number(f"get({self.name}, {at})", nan=self.nan)
+
+
+Block = Number | Choice | Packed
 
 
 @dataclass(frozen=True)
@@ -81,15 +98,25 @@ class Vector:
     def __len__(self) -> int:
         return sum(map(width, self.blocks))
 
-    def map(self, numbers: Callable[[str, int], str], constants: Callable[[Array, Any], Array]) -> Vector:
-        """Every element changed by itself: `numbers(sql, place)` and, for the constants of a choice, `constants(values, places)`."""
+    def map(
+        self,
+        numbers: Callable[[str, int], str],
+        constants: Callable[[Array, Any], Array],
+        packed: Callable[[Packed, int], Packed] | None = None,
+    ) -> Vector:
+        """Every element changed by itself: `numbers(sql, place)` and, for the constants of a choice, `constants(values, places)`.
+
+        `packed(block, place)`: a packed block, whose first element stands at `place`, changed as a whole; None: element by element.
+        """
         blocks, at = list[Block](), 0
         for block in self.blocks:
             if isinstance(block, Choice):
                 where = slice(at, at + len(block))
                 blocks.append(block.map(lambda values, where=where: constants(values, where)))  # type: ignore[misc]
+            elif isinstance(block, Packed) and packed is not None:
+                blocks.append(packed(block, at))
             else:
-                blocks.append(Number(numbers(block.sql, at), block.nullable, block.nan))
+                blocks += [Number(numbers(each.sql, at + i), each.nullable, each.nan) for i, each in enumerate(elements(block))]
             at += width(block)
         return Vector(tuple(blocks), self.nulls)
 
@@ -98,24 +125,34 @@ class Vector:
         at = place
         for block in self.blocks:
             if at < width(block):
-                return block.element(at) if isinstance(block, Choice) else block
+                return block if isinstance(block, Number) else block.element(at)
             at -= width(block)
         raise IndexError(place)
 
     def elements(self) -> list[Number]:
         """Each element by itself."""
-        return [
-            number for block in self.blocks for number in (map(block.element, range(len(block))) if isinstance(block, Choice) else (block,))
-        ]
+        return [number for block in self.blocks for number in elements(block)]
 
-    def dot(self, weights: Sequence[float] | Array, *, skip_zeros: bool = False) -> list[str]:
-        """The terms of the sum of element times weight. `skip_zeros`: as Spark multiplies with a sparse vector."""
+    def dot(
+        self, weights: Sequence[float] | Array, *, skip_zeros: bool = False, packed: Callable[[Packed, int], str] | None = None
+    ) -> list[str]:
+        """The terms of the sum of element times weight. `skip_zeros`: as Spark multiplies with a sparse vector.
+
+        `packed(block, place)`: the term of a packed block whose first element stands at `place`; None: element by element.
+        """
         w = np.asarray(weights, dtype=np.float64)
         return self.sums(
-            lambda sql, at: None if skip_zeros and w[at] == 0.0 else text.times(sql, float(w[at])), lambda values, where: values * w[where]
+            lambda sql, at: None if skip_zeros and w[at] == 0.0 else text.times(sql, float(w[at])),
+            lambda values, where: values * w[where],
+            packed,
         )
 
-    def sums(self, numbers: Callable[[str, int], str | None], constants: Callable[[Array, Any], Array]) -> list[str]:
+    def sums(
+        self,
+        numbers: Callable[[str, int], str | None],
+        constants: Callable[[Array, Any], Array],
+        packed: Callable[[Packed, int], str] | None = None,
+    ) -> list[str]:
         """The terms of a sum over the elements, each changed by itself first; None leaves a number out."""
         terms, at = list[str](), 0
         for block in self.blocks:
@@ -124,9 +161,11 @@ class Vector:
                 values = block.table(lambda values, where=where: constants(values, where))  # type: ignore[misc]
                 if any(values):
                     terms.append(text.lookup(block.index, values))
+            elif isinstance(block, Packed) and packed is not None:
+                terms.append(packed(block, at))
             else:
-                term = numbers(block.sql, at)
-                terms += [] if term is None else [term]
+                changed = [numbers(each.sql, at + i) for i, each in enumerate(elements(block))]
+                terms += [term for term in changed if term is not None]
             at += width(block)
         return terms
 
@@ -141,7 +180,7 @@ class Vector:
             if run:
                 parts.append(text.array(run))
                 run = []
-            parts.append(_choices(block))
+            parts.append(block.name if isinstance(block, Packed) else _choices(block))
         parts += [text.array(run)] if run else []
         return "CAST(array() AS ARRAY<DOUBLE>)" if not parts else parts[0] if len(parts) == 1 else f"concat({', '.join(parts)})"
 
@@ -159,4 +198,9 @@ def _choices(block: Choice) -> str:
 
 def width(block: Block) -> int:
     """How many elements."""
-    return len(block) if isinstance(block, Choice) else 1
+    return 1 if isinstance(block, Number) else len(block)
+
+
+def elements(block: Block) -> list[Number]:
+    """Each element of a block by itself."""
+    return [block] if isinstance(block, Number) else [block.element(at) for at in range(len(block))]

@@ -10,7 +10,7 @@ from typing import Any, Final
 from streaming.models.spark.fold.features import Feature, scaler
 from streaming.models.spark.fold.made import called
 from streaming.models.spark.fold.state import CannotFold, Fold
-from streaming.models.spark.fold.values import Choice, Number, Vector
+from streaming.models.spark.fold.values import Choice, Number, Packed, Vector, elements
 from streaming.models.spark.metadata import Stage
 
 #: More products than these are left to Spark ML.
@@ -30,10 +30,10 @@ def selector(fold: Fold, stage: Stage, fitted: Any) -> None:
 
 
 def _pick(fold: Fold, stage: Stage, places: Sequence[int]) -> None:
-    elements = fold.vector(_input(stage), None, stage).elements()
-    if places and max(places) >= len(elements):
-        raise CannotFold(f"it picks element {max(places)} of {len(elements)}")
-    fold.write(stage.outputs[0], Vector(tuple(elements[place] for place in places)))
+    given = fold.vector(_input(stage), None, stage).elements()
+    if places and max(places) >= len(given):
+        raise CannotFold(f"it picks element {max(places)} of {len(given)}")
+    fold.write(stage.outputs[0], Vector(tuple(given[place] for place in places)))
 
 
 def _input(stage: Stage) -> str:
@@ -74,7 +74,7 @@ def polynomial_expansion(fold: Fold, stage: Stage, fitted: Any) -> None:
 def _map(fold: Fold, stage: Stage, java: Any, method: str, *, width: int | None, gives: Callable[[int], int]) -> None:
     vector = fold.vector(_input(stage), width, stage)
     array = fold.attempt(called(java, method, fold.let(vector.array()), gives="vector"), stage)
-    fold.write(stage.outputs[0], Vector(tuple(Number(f"get({array}, {i})", nan=True) for i in range(gives(len(vector))))))
+    fold.write(stage.outputs[0], Vector((Packed(array, gives(len(vector)), nan=True),)))
 
 
 def interaction(fold: Fold, stage: Stage, fitted: Any) -> None:
@@ -99,10 +99,10 @@ def _factors(fold: Fold, stage: Stage, name: str) -> list[_Factor]:
     for block in fold.vector(name, None, stage).blocks:
         if isinstance(block, Choice):
             factors += [_chosen(block, at) for at in range(len(block))]
-        elif block.nominal > 1:
+        elif isinstance(block, Number) and block.nominal > 1:
             raise CannotFold(f"{name} has an index among its elements")
         else:
-            factors.append(("", block.sql))
+            factors += [("", each.sql) for each in elements(block)]
     return factors
 
 
