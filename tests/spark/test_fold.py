@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pyspark.sql import functions as F
 
 from streaming.config.sections import SavedModel
 from streaming.models.spark import pipeline, statement
-from streaming.models.spark.fold import proof
+from streaming.models.spark.fold import proof, wide
 from tests.support import random_pipelines
 from tests.support.usual import usual
 
@@ -147,11 +148,15 @@ def test_what_the_older_api_saved_is_loaded_and_folded(spark: SparkSession, trai
     check(opened(spark, Pipeline(stages=stages).fit(training), tmp_path / "m"), training.select("n", "x", "label", "three"), 100, 0)
 
 
+#: More than are written out one by one.
+COLUMNS = wide.WIDE + 6
+
+
 @pytest.fixture(scope="module")
-def hundred(spark: SparkSession) -> DataFrame:
+def many(spark: SparkSession) -> DataFrame:
     rng = np.random.default_rng(3)
-    names = [f"w{i}" for i in range(100)]
-    rows = [(*map(float, rng.normal(size=100)), chr(97 + i % 3), float(i % 2), float(i % 3)) for i in range(60)]
+    names = [f"w{i}" for i in range(COLUMNS)]
+    rows = [(*map(float, rng.normal(size=COLUMNS)), chr(97 + i % 3), float(i % 2), float(i % 3)) for i in range(60)]
     return spark.createDataFrame(rows, ", ".join([*(f"`{n}` DOUBLE" for n in names), "c STRING", "label DOUBLE", "three DOUBLE"])).coalesce(
         1
     )
@@ -178,36 +183,36 @@ WIDE: dict[str, Callable[[], list[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("handling", ["error", "keep"])
+@pytest.mark.parametrize("handling", usual(["error", "keep"], {"error"}))
 @pytest.mark.parametrize("last", usual(WIDE, {"linear"}))
-def test_a_hundred_numbers_are_packed_and_answer_as_the_stages(
-    last: str, handling: str, spark: SparkSession, hundred: DataFrame, tmp_path: Path
+def test_many_numbers_are_packed_and_answer_as_the_stages(
+    last: str, handling: str, spark: SparkSession, many: DataFrame, tmp_path: Path
 ) -> None:
-    numbers = [name for name in hundred.columns if name.startswith("w")]
+    numbers = [name for name in many.columns if name.startswith("w")]
     stages = [
         ft.StringIndexer(inputCol="c", outputCol="ci", handleInvalid="keep"),
         ft.OneHotEncoder(inputCol="ci", outputCol="co"),
-        ft.VectorAssembler(inputCols=[*numbers[30:], "co", *numbers[:30]], outputCol="all", handleInvalid=handling),
+        ft.VectorAssembler(inputCols=[*numbers[2:], "co", *numbers[:2]], outputCol="all", handleInvalid=handling),
         *WIDE[last](),
     ]
-    model = opened(spark, Pipeline(stages=stages).fit(hundred), tmp_path / "m")
-    check(model, hundred, 200, 1)
+    model = opened(spark, Pipeline(stages=stages).fit(many), tmp_path / "m")
+    check(model, many, 200, 1)
 
 
-def test_of_a_hundred_columns_the_odd_one_is_named(spark: SparkSession, hundred: DataFrame, tmp_path: Path) -> None:
-    numbers = [name for name in hundred.columns if name.startswith("w")]
+def test_of_many_columns_the_odd_one_is_named(spark: SparkSession, many: DataFrame, tmp_path: Path) -> None:
+    numbers = [name for name in many.columns if name.startswith("w")]
     stages = [ft.VectorAssembler(inputCols=numbers[::-1], outputCol="features"), classification.LogisticRegression(maxIter=2)]
-    model = opened(spark, Pipeline(stages=stages).fit(hundred), tmp_path / "m")
-    one = hundred.select(*numbers).limit(1)
+    model = opened(spark, Pipeline(stages=stages).fit(many), tmp_path / "m")
+    one = many.select(*numbers).limit(1)
     odd = [
         {},
         {"w7": F.lit(None).cast("double")},
         {"w12": F.lit(float("nan"))},
-        {"w99": F.lit(float("nan")), "w42": F.lit(None).cast("double")},
+        {"w69": F.lit(float("nan")), "w42": F.lit(None).cast("double")},
     ]
-    events = [one.withColumns(each) if each else one for each in odd]
-    said = [model.transform(each).first()["error"] for each in events]
-    assert said == [model.guarded(each).first()["error"] for each in events]
+    events = reduce(DataFrame.union, [one.withColumns(each) if each else one for each in odd]).coalesce(1)
+    said = [row["error"] for row in model.transform(events).select("error").collect()]
+    assert said == [row["error"] for row in model.guarded(events).select("error").collect()]
     assert said[0] is None
     assert [text.rsplit(": ")[-1] for text in said[1:]] == ["w7 is null", "w12 is NaN", "w42 is null"]
 
