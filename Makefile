@@ -33,7 +33,7 @@ live-again: setup ## Run the live tests N times in a row (N=10), until one fails
 browser: # A browser for the tests of the web page, where this machine lets us have one
 	@bash scripts/browser.sh
 
-promtool: # Prometheus' own tool, for the test of the alert rules
+promtool: # Prometheus and its own tool, for the tests of the alert rules and of what a job exports
 	@bash scripts/promtool.sh
 
 dashboard: $(READY) ## Write the Grafana dashboard anew from streaming/monitor/dashboard.py

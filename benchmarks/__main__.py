@@ -13,7 +13,7 @@ from typing import Final
 
 #: Parts of the suite, and benchmarks that stand by themselves.
 _PARTS: Final = ("latency", "drain", "cost", "crayfish", "stores", "learners", "labels", "scaling", "soak")
-_ALONE: Final = ("suite", "quality", "rest", "batch", "drift", "monitor")
+_ALONE: Final = ("suite", "quality", "rest", "batch", "drift", "monitor", "watched")
 
 
 def main() -> None:

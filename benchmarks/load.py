@@ -80,6 +80,8 @@ class Generator:
     servers: str
     topic: str
     labels: str | None = None
+    #: Other events than those of the demo.
+    known: list[Event] | None = None
     total: int = 0
     _pending: deque[tuple[float, bytes, bytes]] = field(default_factory=deque)
 
@@ -89,7 +91,7 @@ class Generator:
 
     def run(self, *, rate: int, seconds: float) -> Sent:
         """Send for so long; returns when the broker has every event and label."""
-        known, number, late = events(), int(rate * seconds), []
+        known, number, late = self.known or events(), int(rate * seconds), []
         began, wall = time.perf_counter(), time.time()
         for i in range(number):
             due = i / rate

@@ -41,17 +41,20 @@ KAFKA = "key BINARY, value BINARY, topic STRING, partition INT, offset BIGINT, t
 
 
 def configuration(columns: int, sample: float, folder: Path) -> cfg.Config:
+    """The job of :func:`tree`."""
+    return cfg.parse(tree(columns, sample, folder))
+
+
+def tree(columns: int, sample: float, folder: Path) -> dict[str, Any]:
     """A job with so many numbers and one text that makes slices."""
     fields = ", ".join(f"x{i} DOUBLE" for i in range(columns - 1))
-    return cfg.parse(
-        {
-            "name": "cost", "kafka": {"bootstrap_servers": "nowhere:9092"}, "state": str(folder / "state"),
-            "events": {"topic": "events", "schema": f"id STRING, at TIMESTAMP, plan STRING, {fields}", "key": "id", "time": "at"},
-            "model": {"name": "model", "version": "1", "uri": str(folder / "model")},
-            "predictions": {"topic": "predictions", "rejected_topic": "rejected"}, "labels": {"topic": "labels"},
-            "store": {"kind": "sqlite", "path": "none.db"}, "monitor": {"slices": ["plan"], "sample": sample},
-        }
-    )  # fmt: skip
+    return {
+        "name": "cost", "kafka": {"bootstrap_servers": "nowhere:9092"}, "state": str(folder / "state"),
+        "events": {"topic": "events", "schema": f"id STRING, at TIMESTAMP, plan STRING, {fields}", "key": "id", "time": "at"},
+        "model": {"name": "model", "version": "1", "uri": str(folder / "model")},
+        "predictions": {"topic": "predictions", "rejected_topic": "rejected"}, "labels": {"topic": "labels"},
+        "store": {"kind": "sqlite", "path": "none.db"}, "monitor": {"slices": ["plan"], "sample": sample},
+    }  # fmt: skip
 
 
 def records(spark: SparkSession, folder: Path, n: int, columns: int) -> dict[str, DataFrame]:

@@ -20,7 +20,7 @@ from prometheus_client.samples import Sample
 
 from streaming.config.load import Config
 from streaming.monitor import overview
-from streaming.monitor.history import COUNTS, HISTORY, History
+from streaming.monitor.history import ALERTS, COUNTS, HISTORY, History
 from streaming.monitor.overview import PastWindow
 from streaming.monitor.record import iso
 from streaming.runtime.files import LocalFolder, is_local, local_path
@@ -33,6 +33,10 @@ _ANSWER_S: Final = 2.0
 WINDOWS: Final = 48
 #: Figures of a window that are listed: the greatest of each.
 _FIGURES: Final = 12
+
+#: Batches that told something are read back so far: of each rule the newest counts.
+_ALERTS: Final = 200
+_SAID: Final = ("on", "severity", "since", "model_version", "says", "next", "silenced")
 
 #: What the job's metrics call it -> what the page calls it.
 _OF_LANES: Final = {
@@ -87,16 +91,27 @@ class HealthSource:
 
     def _windows(self) -> dict[str, Any]:
         if self.state is None:
-            return {"words": "the state folder is not on this machine; streaming drift CONFIG shows the windows", "list": []}
+            return _no_windows("the state folder is not on this machine; streaming drift CONFIG shows the windows")
         folder = local_path(self.state) / "monitor"
-        history = History(LocalFolder(folder / HISTORY), LocalFolder(folder / COUNTS))
+        history = History(LocalFolder(folder / HISTORY), LocalFolder(folder / COUNTS), LocalFolder(folder / ALERTS))
         try:
             seen = overview.windows(history.table(last=WINDOWS))
+            told = history.alerts(last=_ALERTS)
         except (OSError, ValueError) as broken:
             log.warning("the history cannot be read: %s", broken)
-            return {"words": "the history of the monitor cannot be read; the log of this service says why", "list": []}
+            return _no_windows("the history of the monitor cannot be read; the log of this service says why")
         words = "" if seen else "the monitor has published no window yet; it runs when the configuration has a section monitor"
-        return {"words": words, "list": [of_window(each) for each in seen]}
+        return {"words": words, "list": [of_window(each) for each in seen], "alerts": raised(told)}
+
+
+def _no_windows(words: str) -> dict[str, Any]:
+    return {"words": words, "list": [], "alerts": []}
+
+
+def raised(told: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of all that was told, oldest first, the alerts that are not over: what, since when, and what to do next."""
+    newest = {alert["on"]: alert for alert in told}
+    return [{name: alert[name] for name in _SAID} for alert in newest.values() if alert["state"] == "raised"]
 
 
 def fetch(url: str) -> bytes:
@@ -159,7 +174,7 @@ def of_window(seen: PastWindow) -> dict[str, Any]:
         **{name: seen.value("window", name) for name in ("rows", "answers", "labels")},
         "rejected": seen.value("rejected", "rate", subject=""),
         "drift": [_figure(row) for row in _greatest(seen)],
-        "drifted": [_figure(row) for row in seen.drifted[:_FIGURES]],
+        "drifted": [_figure(row) for row in overview.by_themselves(seen.drifted)[:_FIGURES]],
         "carriers": [{"subject": name, "share": share} for name, share in seen.carriers()[:_FIGURES] if share > 0.0],
         "quality": [_measured(row) for row in seen.rows if row["kind"] in ("truth", "estimate") and not row["slice"]],
     }

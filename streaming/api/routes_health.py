@@ -30,7 +30,7 @@ _STORE_S: Final = 2.0
 #: A key that nobody has: what counts is that the store answers.
 _PROBE_KEY: Final = "readiness probe"
 #: What is told of a job that this service knows nothing of.
-_NO_JOB: Final = {"job": {"answers": False, "words": "this service knows of no job"}, "windows": {"words": "", "list": []}}
+_NO_JOB: Final = {"job": {"answers": False, "words": "this service knows of no job"}, "windows": {"words": "", "list": [], "alerts": []}}
 
 
 def router(

@@ -147,12 +147,15 @@ def _show(screen: Any, seen: PastWindow, title: str) -> None:
         screen.print("  nothing drifted\n" if seen.judged else "")
         return
     table = Table("what", "statistic", "value", "threshold", "chance", "rows", title="drifted", title_justify="left")
-    for row in seen.drifted[:15]:
+    named = overview.by_themselves(seen.drifted)
+    for row in named[:15]:
         p = "" if row["p"] is None else chance(row["p"])
         table.add_row(overview.of_what(row), row["statistic"], f"{row['value']:.3f}", f"{row['threshold']:.3f}", p, _number(row["rows"]))
     screen.print(table)
-    if len(seen.drifted) > 15:
-        screen.print(f"  and {len(seen.drifted) - 15} more")
+    if len(named) > 15:
+        screen.print(f"  and {len(named) - 15} more")
+    if len(seen.drifted) > len(named):
+        screen.print(f"  and {len(seen.drifted) - len(named)} of these in slices, no farther than as a whole")
     carriers = [f"{name} {share:.0%}" for name, share in seen.carriers()[:5] if share >= 0.05]
     if carriers:
         screen.print(f"  the prediction's shift is carried by: {', '.join(carriers)}", highlight=False)
@@ -186,22 +189,18 @@ def _trend(windows: list[PastWindow]) -> Any:
     from streaming.monitor import overview
     from streaming.monitor.record import iso
 
-    table = Table(
-        "window",
-        "rows",
-        "accuracy",
-        "expected",
-        "worst of all",
-        "times threshold",
-        "drifted",
-        title="the last windows",
-        title_justify="left",
-    )
+    table = Table(title="the last windows", title_justify="left")
+    table.add_column("window", no_wrap=True)  # what --window takes
+    for name in ("rows", "accuracy", "expected"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("worst of all")
+    table.add_column("× threshold", justify="right", no_wrap=True)
+    table.add_column("drifted")
     for seen in windows:
         top = seen.worst
         names = sorted({row["subject"] for row in seen.drifted})
         table.add_row(
-            iso(seen.start)[:19], _number(seen.value("window", "rows")), _three(seen.value("truth", "accuracy")), _three(seen.value("estimate", "accuracy")),
+            iso(seen.start)[:19] + "Z", _number(seen.value("window", "rows")), _three(seen.value("truth", "accuracy")), _three(seen.value("estimate", "accuracy")),
             "" if top is None else f"{overview.of_what(top)}: {top['statistic']}", "" if top is None else f"{overview.excess(top):.1f}",
             ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "") if names else "too few rows" if not seen.judged else "",
         )  # fmt: skip

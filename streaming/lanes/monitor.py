@@ -139,7 +139,7 @@ def _alarm(spark: SparkSession, revision: int, records: Sequence[Record], beside
     """Hold the windows against the rules, tell people, and do what the rules say."""
     config = watcher.config
     assert config.monitor is not None
-    service = Service(config.name, config.model.name, watcher.source)
+    service = Service(config.name, config.model.name, watcher.source, config.model.version)
     beside, told, new = verdict.alarms(records, beside, config.monitor.alerts, service, now=datetime.now(UTC))
     watcher.history.add_alerts(revision, [alert.to_json() for alert in told])
     beside = tell(told, beside, config, lambda topic, values: _send(spark, topic, values, config))

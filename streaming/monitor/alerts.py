@@ -13,7 +13,7 @@ from datetime import UTC, datetime, time
 from typing import Any, Final
 
 from streaming.config.monitoring import Rule, Silence
-from streaming.monitor.record import Measure, Record, chance, iso
+from streaming.monitor.record import Measure, Record, chance, iso, standing_alone
 
 FORMAT: Final = 1
 
@@ -106,6 +106,8 @@ class Service:
     name: str
     model: str
     config: str = "CONFIG"
+    #: The version that is configured: that of an alert about a window in which nothing was answered.
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,18 +180,18 @@ def _alert(record: Record, rule: Rule, step: Memory, service: Service, *, state:
     start = iso(record.start)
     return Alert(
         id=step.raised, state=state, on=rule.on, severity=rule.severity, service=service.name, model=service.model,
-        model_version=record.model_version, since=iso(step.since), window_start=start, window_end=iso(record.end),
+        model_version=record.model_version or service.version, since=iso(step.since), window_start=start, window_end=iso(record.end),
         says=sentence(rule.on, figures, state), next=f"streaming drift {service.config} --window {start}", figures=figures,
         at=iso(round(now.timestamp() * 1000)), do=rule.do if state == "raised" else (), silenced=quiet,
     )  # fmt: skip
 
 
 def greatest(drifted: Sequence[Measure]) -> list[Measure]:
-    """Of each subject its greatest figure; of its slices, only where it did not drift as a whole. `drifted`: the greatest excess first."""
-    whole = {m.subject for m in drifted if not m.slice}
+    """Of each subject its greatest figure, of its slices only those that stand alone. `drifted`: of one kind, the greatest excess first."""
+    alone = standing_alone([(m.subject, m.statistic, m.slice, m.value) for m in drifted])
     by_subject: dict[tuple[str, str], Measure] = {}
-    for m in drifted:
-        if not m.slice or m.subject not in whole:
+    for m, named in zip(drifted, alone, strict=True):
+        if named:
             by_subject.setdefault((m.subject, m.slice), m)
     return list(by_subject.values())
 

@@ -56,7 +56,10 @@ class Column:
 
     def count(self, values: pa.Array, groups: NDArray[np.int64], n_groups: int) -> NDArray[np.float64]:
         """Counts by (group, cell), shape (n_groups, width). A group of -1 is left out."""
-        cell, side = self.cells(values)
+        return self.tally(*self.cells(values), groups, n_groups)
+
+    def tally(self, cell: NDArray[np.int64], side: NDArray[np.int8], groups: NDArray[np.int64], n_groups: int) -> NDArray[np.float64]:
+        """:meth:`count` of values whose cells are known: several groupings need them once."""
         kept = groups >= 0
         counts = np.bincount(groups[kept] * self.width + cell[kept], minlength=n_groups * self.width).reshape(n_groups, self.width)
         for where, cells in ((BELOW, side < 0), (ABOVE, side > 0)):

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from streaming.monitor.record import MEASURES
+from streaming.monitor.record import MEASURES, iso
 from streaming.monitor.statistics import Statistics
 
 HISTORY: Final = "history"
@@ -62,11 +62,11 @@ class History:
         if alerts and self.told is not None:
             self.told.replace(f"{batch:010d}.json", json.dumps(list(alerts)).encode())
 
-    def alerts(self) -> list[dict[str, Any]]:
-        """All alerts, oldest first; one that is over stands there twice."""
+    def alerts(self, *, last: int = 0) -> list[dict[str, Any]]:
+        """All alerts, oldest first; one that is over stands there twice. `last`: of the newest so many batches that told any; 0: of all."""
         if self.told is None:
             return []
-        contents = [self.told.read(name) for name in self.told.names() if name.endswith(".json")]
+        contents = [self.told.read(name) for name in sorted(self.told.names())[-last:] if name.endswith(".json")]
         return [alert for content in contents if content is not None for alert in json.loads(content)]
 
     def sums(self, start: int, *, before: int) -> Statistics | None:
@@ -98,11 +98,16 @@ class History:
         return pa.concat_tables([MEASURES.empty_table(), *tables])
 
     def tidy(self, *, before: int) -> None:
-        """Remove windows that began before that time."""
+        """Remove windows that began before that time, and what was told about windows that ended before it."""
         for folder in (self.figures, self.counts):
             for start, batch in _entries(folder):
                 if start < before:
                     folder.delete(_file(start, batch))
+        told = self.told
+        for name in [] if told is None else sorted(told.names()):
+            if told is None or any(alert["window_end"] >= iso(before) for alert in json.loads(told.read(name) or b"[]")):
+                break  # the later ones are younger
+            told.delete(name)
 
 
 def starts_in(table: pa.Table) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.monitor.record import iso
+from streaming.monitor.record import iso, standing_alone
 
 Row = Mapping[str, Any]
 
@@ -73,9 +73,15 @@ def windows(table: pa.Table) -> list[PastWindow]:
 
 
 def worst(past: Sequence[PastWindow]) -> PastWindow | None:
-    """The window with the most that drifted, of these the one with the greatest excess; None when nothing ever drifted."""
+    """The window of the figure that drifted farthest, of equal ones the newest; None when nothing ever drifted."""
     drifted = [seen for seen in past if seen.drifted]
     return max(drifted, key=lambda seen: (excess(seen.drifted[0]), seen.start), default=None)
+
+
+def by_themselves(drifted: Sequence[Row]) -> list[Row]:
+    """What is to be named of it: without the slices of what drifted as a whole, see :func:`streaming.monitor.record.standing_alone`."""
+    alone = standing_alone([(f"{row['kind']} {row['subject']}", row["statistic"], row["slice"], row["value"]) for row in drifted])
+    return [row for row, named in zip(drifted, alone, strict=True) if named]
 
 
 def of_what(row: Row) -> str:

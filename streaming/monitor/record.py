@@ -35,6 +35,8 @@ from streaming.monitor.windows import Published, Watch, Watched, rows_of, versio
 
 FORMAT: Final = 1
 
+#: How many times as far as the whole a slice has drifted that is named beside it.
+_FARTHER: Final = 2.0
 #: The smallest p-value that is told as a number: a double has hardly any below.
 _LEAST_CHANCE: Final = 1e-300
 
@@ -218,6 +220,17 @@ def finite(m: Measure) -> Measure:
         name: None if (x := getattr(m, name)) is None or not math.isfinite(x) else float(x) for name in ("low", "high", "threshold", "p")
     }
     return Measure(m.kind, m.subject, m.statistic, float(m.value), m.slice, **ends, rows=m.rows, drifted=bool(m.drifted))
+
+
+def standing_alone(figures: Sequence[tuple[str, str, str, float]]) -> list[bool]:
+    """Which of the figures that drifted, each (subject, statistic, slice, value), are to be named: not the slices of a subject that
+    drifted as a whole, unless the slice drifted twice as far; then that is where to look."""
+    whole = {(subject, statistic): value for subject, statistic, slice_, value in figures if not slice_}
+    subjects = {subject for subject, _ in whole}
+    return [
+        not slice_ or subject not in subjects or value >= _FARTHER * whole.get((subject, statistic), math.inf)
+        for subject, statistic, slice_, value in figures
+    ]
 
 
 def chance(p: float) -> str:

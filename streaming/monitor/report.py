@@ -17,7 +17,7 @@ import numpy as np
 from streaming.monitor.baseline import Baseline
 from streaming.monitor.bins import NULL, Column
 from streaming.monitor.charts import NOW, THEN, Line, bars, lines
-from streaming.monitor.overview import PastWindow, Row, excess, of_what, worst
+from streaming.monitor.overview import PastWindow, Row, by_themselves, excess, of_what, worst
 from streaming.monitor.record import chance, iso
 from streaming.monitor.statistics import ALL, FEATURES, Statistics, Vector
 
@@ -33,7 +33,7 @@ p{margin:.3rem 0}.grey{color:#5d6d7e}.verdict{font-size:1.1rem;padding:.6rem .8r
 table{border-collapse:collapse;width:100%;margin:.4rem 0}td,th{text-align:left;padding:.2rem .6rem .2rem 0;border-bottom:1px solid #eaeded;vertical-align:top}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.t{white-space:nowrap;padding-right:1rem}
 .bad{color:#b03a2e;font-weight:600}.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));gap:.6rem 1.2rem}svg{width:100%;height:auto}svg text{font-size:10px;fill:#5d6d7e}
 .legend{margin-top:-.3rem}.key{margin-right:1.2rem;font-size:12px}.key i{display:inline-block;width:1.4rem;margin-right:.4rem;vertical-align:middle}.box{display:inline-block;width:.8rem;height:.8rem;margin:0 .3rem -.1rem .8rem}
-figure{margin:0;break-inside:avoid}figcaption{font-size:12.5px}
+figure{margin:0 0 .8rem;break-inside:avoid}figcaption{font-size:12.5px}
 @page{margin:14mm}
 @media print{:root{font-size:12px;print-color-adjust:exact;-webkit-print-color-adjust:exact}body{margin:0;padding:0;max-width:none;font-size:11px}h2,h3,.legend-of{break-after:avoid}figure,svg,tr,.verdict{break-inside:avoid}thead{display:table-header-group}.grid{grid-template-columns:repeat(3,1fr)}a{color:inherit;text-decoration:none}}
 """
@@ -116,19 +116,13 @@ def _verdict(windows: Sequence[PastWindow], seen: PastWindow) -> str:
     bad = [w for w in windows if w.drifted]
     if not bad:
         return '<p class="verdict">Nothing drifted in any window.</p>'
-    names = list(dict.fromkeys(of_what(row) for row in _by_themselves(seen.drifted)))[:5]
+    names = list(dict.fromkeys(of_what(row) for row in by_themselves(seen.drifted)))[:5]
     carried = [f"{name} {share:.0%}" for name, share in seen.carriers()[:4] if share >= 0.05]
     shift = f" The prediction's shift is carried by {escape(', '.join(carried))}." if carried else ""
     return (
         f'<p class="verdict bad">{len(bad)} of {len(windows)} windows drifted, the first at {_when(bad[0].start)}. '
         f"In the window of {_when(seen.start)}: {escape(', '.join(names))}.{shift}</p>"
     )
-
-
-def _by_themselves(drifted: Sequence[Row]) -> list[Row]:
-    """Without the slices of what drifted as a whole."""
-    whole = {(row["kind"], row["subject"]) for row in drifted if not row["slice"]}
-    return [row for row in drifted if not row["slice"] or (row["kind"], row["subject"]) not in whole]
 
 
 def _alerts(alerts: Sequence[Mapping[str, Any]], baseline: Baseline | None) -> str:
@@ -231,7 +225,7 @@ def _cells(column: Column, before: Vector, after: Vector) -> tuple[list[str], li
     p, q = (v[: column.bins + 1] / max(v[: column.bins + 1].sum(), 1.0) for v in (before, after))
     nulls = [float(x[column.bins + NULL]) for x in (p, q)]
     if column.kind == "number":
-        names, groups = _joined(column, [i for i in range(column.bins) if p[i] or q[i]] or [0])
+        names, groups = _joined(column, p, q)
     elif column.kind == "category":
         order = sorted(range(len(column.categories)), key=lambda i: -max(p[i], q[i]))[:_CATEGORIES]
         rest = [i for i in range(column.bins) if i not in order]
@@ -246,9 +240,16 @@ def _cells(column: Column, before: Vector, after: Vector) -> tuple[list[str], li
     return names, shares[0], shares[1]
 
 
-def _joined(column: Column, cells: list[int]) -> tuple[list[str], list[list[int]]]:
-    """The cells of a number that hold anything, neighbours joined until there are few enough, and what stands below each."""
-    groups = [part.tolist() for part in np.array_split(cells, min(_BARS, len(cells)))]
+def _joined(column: Column, then: Vector, now: Vector) -> tuple[list[str], list[list[int]]]:
+    """The cells of a number that hold anything, and what stands below each; neighbours joined until there are few enough, each with about
+    the same share of the baseline."""
+    cells = [i for i in range(column.bins) if then[i] or now[i]] or [0]
+    if len(cells) <= _BARS:
+        groups = [[i] for i in cells]
+    else:
+        middle = np.cumsum(then[cells]) - then[cells] / 2
+        number = np.minimum((middle / max(then[cells].sum(), 1e-12) * _BARS).astype(int), _BARS - 1)
+        groups = [[i for i, own in zip(cells, number, strict=True) if own == n] for n in np.unique(number)]
     return [_range(column, group) for group in groups], groups
 
 
@@ -269,8 +270,11 @@ def _short(x: float) -> str:
 def _drifted(seen: PastWindow) -> str:
     if not seen.drifted:
         return ""
+    named = by_themselves(seen.drifted)
+    hidden = len(seen.drifted) - len(named)
+    slices = f'<p class="grey">and {hidden} of these in slices, no farther than as a whole</p>' if hidden else ""
     head = "<thead><tr><th>what<th>statistic<th class=n>value<th class=n>threshold<th class=n>chance<th class=n>rows</tr></thead>"
-    return f"<h3>What drifted</h3><table>{head}<tbody>{''.join(_rows(seen.drifted[:40]))}</tbody></table>"
+    return f"<h3>What drifted</h3><table>{head}<tbody>{''.join(_rows(named[:40]))}</tbody></table>{slices}"
 
 
 def _rows(figures: Sequence[Row]) -> Iterator[str]:

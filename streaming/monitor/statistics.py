@@ -138,14 +138,13 @@ def array(table: pa.Table, name: str) -> pa.Array:
 
 def of_rows(table: pa.Table, layout: Layout) -> Statistics:
     """The statistics of all columns of the layout, for all rows and for each slice."""
-    memberships = layout.memberships(table)
-    arrays = [(column, array(table, column.name)) for column in layout.columns]
-    counted = [
-        _by_slice(names, np.hstack([column.count(values, groups, len(names)) for column, values in arrays]), FEATURES)
-        for names, groups in memberships
-        if layout.columns and len(names)
-    ]
-    return merged(counted)
+    memberships = [(names, groups) for names, groups in layout.memberships(table) if len(names)]
+    counted: list[list[Vector]] = [[] for _ in memberships]
+    for column in layout.columns:
+        cell, side = column.cells(array(table, column.name))  # finding the cells is what costs
+        for counts, (names, groups) in zip(counted, memberships, strict=True):
+            counts.append(column.tally(cell, side, groups, len(names)))
+    return merged(_by_slice(names, np.hstack(counts), FEATURES) for counts, (names, _) in zip(counted, memberships, strict=True) if counts)
 
 
 def of_scores(scores: pa.Array, model: Column, memberships: Sequence[tuple[list[str], NDArray[np.int64]]]) -> Statistics:
@@ -160,4 +159,5 @@ def _by_slice(names: Sequence[str], counts: Vector, subject: str) -> Statistics:
 
 def split(table: pa.Table, by: NDArray[np.int64], of: Callable[[pa.Table], Statistics]) -> dict[int, Statistics]:
     """The statistics `of` the rows of each window; `by` has the number of each row's window."""
-    return {int(window): of(table.filter(pa.array(by == window))) for window in np.unique(by)}
+    windows = np.unique(by).tolist()
+    return {window: of(table if len(windows) == 1 else table.filter(pa.array(by == window))) for window in windows}

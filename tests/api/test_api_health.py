@@ -16,8 +16,9 @@ from streaming.api.app import create_app
 from streaming.api.health import HealthSource
 from streaming.api.served import Models, Served
 from streaming.config.sections import Api
-from streaming.monitor.history import COUNTS, HISTORY, History
-from streaming.monitor.record import Measure, Record
+from streaming.monitor.alerts import Alert
+from streaming.monitor.history import ALERTS, COUNTS, HISTORY, History
+from streaming.monitor.record import Measure, Record, iso
 from streaming.monitor.statistics import Statistics
 from streaming.runtime.files import LocalFolder
 from tests.support.api_server import serving
@@ -62,7 +63,7 @@ def job(url: str) -> bytes:
 def write_windows(state: Path) -> None:
     """Twelve windows; tenure drifts in the last three, and quality falls below what was expected."""
     folder = state / "monitor"
-    history = History(LocalFolder(folder / HISTORY), LocalFolder(folder / COUNTS))
+    history = History(LocalFolder(folder / HISTORY), LocalFolder(folder / COUNTS), LocalFolder(folder / ALERTS))
     for n in range(12):
         drifted = n >= 9
         psi = 0.31 if drifted else 0.02 + 0.002 * (n % 3)
@@ -76,13 +77,30 @@ def write_windows(state: Path) -> None:
             Measure("feature", "tenure", "psi", psi, threshold=0.1, p=1e-9 if drifted else 0.4, rows=2000, drifted=drifted),
             Measure("feature", "monthly_charges", "ks", 0.021, threshold=0.1, p=0.3, rows=2000),
             Measure("feature", "tenure", "psi", psi * 2, slice="contract#2", threshold=0.1, p=1e-9, rows=300, drifted=drifted),
+            Measure("feature", "monthly_charges", "psi", psi / 3, slice="contract#1", threshold=0.1, p=1e-9, rows=300, drifted=drifted),
             Measure("prediction", "churn", "psi", psi / 2, threshold=0.1, p=0.2, rows=2000),
             Measure("share", "tenure", "share", 0.81),
             Measure("truth", "churn", "accuracy", accuracy, low=accuracy - 0.02, high=accuracy + 0.02, rows=1500),
             Measure("estimate", "churn", "accuracy", 0.821, rows=2000),
         )
         record = Record(START + n * 5 * MINUTE, START + (n + 1) * 5 * MINUTE, n, "7", START, True, measures)
-        history.add(record.start, n, record.to_arrow({"contract#2": WHO}), Statistics.from_json([]))
+        history.add(record.start, n, record.to_arrow({"contract#2": WHO, "contract#1": WHO}), Statistics.from_json([]))
+    for n, (on, what) in enumerate((("quality", "raised"), ("quality", "over"), ("data_drift", "raised"))):
+        alert = Alert(
+            f"{on}-1",
+            what,
+            on,
+            "warning",
+            "svc",
+            "churn",
+            "7",
+            iso(START),
+            iso(START),
+            iso(START),
+            "data drift: tenure",
+            "streaming drift c.yaml",
+        )
+        history.add_alerts(n, [alert.to_json()])
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +131,19 @@ def test_lanes_learners_alerts_and_windows_are_told(service: httpx.Client) -> No
     assert [(f["subject"], f["statistic"], f["drifted"]) for f in newest["drift"]] == [
         ("tenure", "psi", True), ("churn", "psi", False), ("monthly_charges", "ks", False),
     ]  # fmt: skip
+    assert [(f["subject"], f["slice"]) for f in newest["drifted"]] == [
+        ("tenure", ""),
+        ("monthly_charges", "contract#1"),
+    ]  # it drifted as a whole: its slices say no more
+    (alert,) = told["windows"]["alerts"]  # that of quality is over
+    assert (alert["on"], alert["since"], alert["model_version"], alert["next"]) == ("data_drift", iso(START), "7", "streaming drift c.yaml")
     assert newest["carriers"] == [{"subject": "tenure", "share": 0.81}]
     assert [q["source"] for q in newest["quality"]] == ["truth", "estimate"]
 
 
 def test_no_value_of_an_event_is_told(service: httpx.Client) -> None:
     told = service.get("/v1/health").text
-    assert "contract#2" in told
+    assert "contract#1" in told
     assert "Month-to-month" not in told
 
 
@@ -212,7 +236,9 @@ def test_the_page_shows_it_without_a_network(browser: Any, service: httpx.Client
         expect(page.locator("#lanes tbody tr")).to_have_count(2)
         expect(page.locator("#lanes")).to_contain_text("<script>alert(1)</script>")  # text, never markup
         expect(page.locator("#lanes")).to_contain_text("unknown")
-        expect(page.locator("#alerts")).to_contain_text("data drift")
+        expect(page.locator("#alerts li")).to_have_count(1)
+        expect(page.locator("#alerts li")).to_contain_text("data drift: tenure")
+        expect(page.locator("#alerts li")).to_contain_text("streaming drift c.yaml")
         expect(page.locator("#versions")).to_contain_text("41 (frozen)")
         expect(page.locator("#drift li").first).to_contain_text("tenure")
         expect(page.locator("#drift li").first.locator(".over")).to_have_count(1)

@@ -14,7 +14,8 @@ const at = (id) => document.getElementById(id);
 const words = (name) => WORDS[name] ?? name.replaceAll("_", " ");
 const percent = (value) => (value === null || value === undefined ? "" : `${(100 * value).toFixed(1)} %`);
 const number = (value) => (value === null || value === undefined ? "" : Math.round(value).toLocaleString("en"));
-const clock = (iso) => new Date(iso).toLocaleString(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+// With seconds only where a time is no whole minute: windows may be short.
+const clock = (iso) => new Date(iso).toLocaleString(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", ...(new Date(iso) % 60000 ? { second: "2-digit" } : {}) });
 const moment = (iso) => make("time", { dateTime: iso }, clock(iso));
 
 function lasted(seconds) {
@@ -58,13 +59,19 @@ function versions(models, learners) {
   at("versions").tBodies[0].replaceChildren(...rows);
 }
 
-function alerts(job, windows) {
-  const raised = (job.alerts ?? []).map((alert) => [alert.severity ?? "warning", words(alert.on ?? "alert")]);
+function alerts(job, windows, told) {
+  const said = new Map(told.map((alert) => [alert.on, alert]));
+  // What is raised now the job knows best; while it does not answer, what it told last.
+  const raised = job.answers ? (job.alerts ?? []).map((alert) => said.get(alert.on) ?? alert) : told;
+  const items = raised.map((alert) => {
+    const since = alert.since ? make("p", { className: "hint" }, `since ${clock(alert.since)}, model version ${alert.model_version || "unknown"}; look: `, make("code", {}, alert.next)) : "";
+    return make("li", {}, make("span", { className: "ill" }, alert.severity ?? "warning"), ` ${alert.says ?? words(alert.on ?? "alert")}${alert.silenced ? " (silenced)" : ""}`, since);
+  });
   const newest = windows.at(-1);
-  const seen = (newest?.drifted ?? []).slice(0, SHOWN).map((figure) => ["drifted", about(figure)]);
-  const items = [...raised, ...seen].map(([kind, text]) => make("li", {}, make("span", { className: "ill" }, kind), ` ${text}`));
-  const calm = newest ? "Nothing: the newest window looks as the model knows it." : "Nothing.";
-  at("alerts").replaceChildren(items.length ? make("ul", { className: "alerts" }, ...items) : make("p", { className: "well" }, calm));
+  const seen = (newest?.drifted ?? []).slice(0, SHOWN).map(about);
+  const drifted = seen.length ? make("p", { className: "hint" }, `Drifted in the newest window: ${seen.join("; ")}.`) : "";
+  const calm = newest && !seen.length ? "Nothing: the newest window looks as the model knows it." : "No alert is raised.";
+  at("alerts").replaceChildren(items.length ? make("ul", { className: "alerts" }, ...items) : make("p", { className: seen.length ? "" : "well" }, calm), drifted);
 }
 
 function drift(windows) {
@@ -118,7 +125,7 @@ function quality(windows) {
     }
   });
   const charts = [...series].filter(([name]) => /accuracy|area under ROC|rmse/.test(name)).slice(0, 6);
-  const drawn = charts.map(([name, chart]) => make("figure", {}, make("figcaption", {}, name, make("b", {}, ` ${newest(chart)}`)), draw(chart, windows.length)));
+  const drawn = charts.map(([name, chart]) => make("figure", {}, make("figcaption", {}, name, make("b", {}, ` ${newest(chart)}`)), draw(chart, windows)));
   at("quality").replaceChildren(...(drawn.length ? drawn : [make("p", { className: "hint" }, "No labels and no estimates yet.")]));
 }
 
@@ -127,26 +134,30 @@ function newest(chart) {
   return `${last.value.toFixed(3)}${chart.truth.length ? "" : " expected"}`;
 }
 
-function draw(chart, length) {
-  const [width, height, edge] = [480, 110, 8];
+function draw(chart, windows) {
+  const [width, height, left, edge, foot] = [480, 130, 44, 8, 18];
   const ends = [...chart.truth, ...chart.estimate].flatMap((p) => [p.value, p.low, p.high]).filter((y) => y !== null && y !== undefined);
   const [low, high] = [Math.min(...ends), Math.max(...ends)];
   const room = Math.max(high - low, 0.02);
-  const x = (p) => edge + (p.x * (width - 2 * edge)) / Math.max(length - 1, 1);
-  const y = (value) => height - edge - ((value - low) * (height - 2 * edge)) / room;
+  const x = (p) => left + (p.x * (width - left - edge)) / Math.max(windows.length - 1, 1);
+  const y = (value) => height - foot - edge - ((value - low) * (height - foot - 2 * edge)) / room;
   const path = (points) => points.map((p, i) => `${i ? "L" : "M"}${x(p).toFixed(1)} ${y(p.value).toFixed(1)}`).join("");
   const sure = chart.truth.filter((p) => p.low !== null && p.low !== undefined);
   const band = sure.length > 1 ? `M${[...sure.map((p) => `${x(p)} ${y(p.high)}`), ...[...sure].reverse().map((p) => `${x(p)} ${y(p.low)}`)].join("L")}Z` : "";
   const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `between ${low.toFixed(3)} and ${high.toFixed(3)}` });
+  for (const value of [low, high]) {
+    svg.append(shape("line", { x1: left, x2: width - edge, y1: y(value), y2: y(value), class: "rule" }), label(value.toFixed(3), left - 6, y(value) + 4, "end"));
+  }
   svg.append(shape("path", { d: band, class: "band" }), shape("path", { d: path(chart.estimate), class: "dashed" }), shape("path", { d: path(chart.truth), class: "line" }));
   for (const p of chart.truth) svg.append(shape("circle", { cx: x(p), cy: y(p.value), r: 2.5, class: "dot" }));
-  svg.append(label(high, 12), label(low, height - 2));
+  svg.append(label(clock(windows[0].start), left, height - 3, "start"));
+  if (windows.length > 1) svg.append(label(clock(windows.at(-1).start), width - edge, height - 3, "end"));
   return svg;
 }
 
-function label(value, y) {
-  const text = shape("text", { x: 0, y, class: "tick" });
-  text.textContent = value.toFixed(3);
+function label(words, x, y, anchor) {
+  const text = shape("text", { x, y, class: "tick", "text-anchor": anchor });
+  text.textContent = words;
   return text;
 }
 
@@ -167,7 +178,7 @@ async function look() {
   const [{ models }, health] = await Promise.all([ask("/v1/models"), ask("/v1/health")]);
   const windows = health.windows.list;
   status(health.job);
-  alerts(health.job, windows);
+  alerts(health.job, windows, health.windows.alerts ?? []);
   lanes(health.job);
   versions(models, health.job.learners ?? []);
   quality(windows);

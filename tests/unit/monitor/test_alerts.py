@@ -17,7 +17,7 @@ import yaml
 
 from streaming.config.monitoring import Alerts, Rule, Silence, Webhook
 from streaming.errors import ConfigError
-from streaming.monitor import alerts, webhook
+from streaming.monitor import alerts, overview, webhook
 from streaming.monitor.alerts import Alert, Memory, Raised, Service
 from streaming.monitor.record import Measure, Record
 from tests.support.receivers import Received, receiving
@@ -137,6 +137,30 @@ def hook(receiver: Received, **changes: Any) -> Webhook:
 
 
 BODY = {"id": "data_drift-1", "state": "raised", "says": "ä"}
+
+
+def test_a_slice_is_named_where_it_drifted_alone_or_twice_as_far_as_the_whole() -> None:
+    def drifted(subject: str, value: float, where: str = "") -> Measure:
+        return Measure("quality", subject, "accuracy", value, where, threshold=0.05, p=1e-9, rows=500, drifted=True)
+
+    culprit, whole, like_it, alone = (
+        drifted("churn", 0.7, "plan#1"),
+        drifted("churn", 0.14),
+        drifted("churn", 0.15, "plan#0"),
+        drifted("b", 0.1, "plan#2"),
+    )
+    figures = [culprit, like_it, whole, alone]
+    assert alerts.greatest(figures) == [culprit, whole, alone]
+    (alert,) = alerts.judge(replace(record(1, 0.3), measures=tuple(figures)), (Rule(on="quality"),), {}, SERVICE, now=NOON).alerts
+    assert alert.says.startswith("quality: churn where plan#1, churn, b where plan#2 (accuracy 0.7,")
+    rows = [{"kind": m.kind, "subject": m.subject, "statistic": m.statistic, "slice": m.slice, "value": m.value} for m in figures]
+    assert [row["slice"] for row in overview.by_themselves(rows)] == ["plan#1", "", "plan#2"]
+
+
+def test_an_alert_about_a_window_without_answers_names_the_version_that_is_configured() -> None:
+    silent = replace(record(1, 0.3), model_version="")
+    (alert,) = alerts.judge(silent, (Rule(on="data_drift"),), {}, replace(SERVICE, version="8"), now=NOON).alerts
+    assert alert.model_version == "8"
 
 
 def test_the_webhook_signs_the_bytes_it_sends(receiver: Received) -> None:

@@ -59,6 +59,8 @@ def test_the_newest_and_the_worst_with_what_carries_them(watched: Path) -> None:
     assert "charges 80%" in said
     assert said.count("< 1e-300") == 2
     assert "the last windows" in said
+    for n in range(4):
+        assert f"2027-01-15T08:0{n}:00Z" in said.split("the last windows")[1]  # whole, to be given to --window
 
 
 def test_one_window_by_any_time_in_it(watched: Path) -> None:

@@ -96,9 +96,14 @@ def test_a_chance_too_small_for_a_number_is_never_none_at_all() -> None:
 
 def test_values_with_a_cell_of_their_own_are_shown_as_values() -> None:
     few = column("few", pa.array([0.0, 1.0]))
-    assert report._joined(few, [1, 2, 3, 4])[0] == ["0", "< 1", "1", "> 1"]
-    capped = column("capped", pa.array([*np.arange(100.0), *[100.0] * 50]))
-    assert report._joined(capped, [capped.bins - 3, capped.bins - 2, capped.bins - 1])[0] == ["< 100", "100", "> 100"]
+    assert report._joined(few, np.array([0.0, 2, 0, 2, 0]), np.array([0.0, 1, 1, 1, 1]))[0] == ["0", "< 1", "1", "> 1"]
+    values = pa.array([*np.arange(100.0), *[100.0] * 50])
+    capped = column("capped", values)
+    shares = capped.count(values, np.zeros(len(values), np.int64), 1)[0][: capped.bins] / len(values)
+    names, groups = report._joined(capped, shares, shares)
+    assert names[-1] == "100"
+    assert max(shares[group].sum() for group in groups[:-1]) <= 2 / report._BARS
+    assert [i for group in groups for i in group] == np.flatnonzero(shares).tolist()
 
 
 def test_nothing_drifted_and_no_alert() -> None:

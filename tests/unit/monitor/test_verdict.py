@@ -271,5 +271,8 @@ def test_the_history_keeps_what_it_is_told_to_and_no_older_window(tmp_path: Path
     history.tidy(before=2000)
     assert history.starts() == [2000, 3000]
     assert [len(own.below(name).names()) for name in ("h", "c")] == [3, 3]
-    history.add_alerts(3, [ALERT.to_json()])
-    assert [a["id"] for a in history.alerts()] == [ALERT.id]
+    for n, end in enumerate((1000, 1999, 2000)):
+        history.add_alerts(n, [replace(ALERT, id=f"a{n}", window_end=record.iso(end)).to_json()])
+    assert [a["id"] for a in history.alerts()] == ["a0", "a1", "a2"]
+    history.tidy(before=2000)
+    assert [a["id"] for a in history.alerts()] == ["a2"]
