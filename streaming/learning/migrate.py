@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from streaming.config.load import Config
-from streaming.errors import StateError
+from streaming.errors import StateError, TransientError
 from streaming.learning import origin
 from streaming.learning.state_log import Ends, Snapshot
 from streaming.learning.teach import Learning
-from streaming.runtime.claim import is_claimed
+from streaming.runtime.claim import claim
 from streaming.runtime.files import Folder
 
 
@@ -24,15 +25,15 @@ class Outcome:
 
 def reset(learning: Learning, state: Folder) -> None:
     """Forget every state of a learner; it begins anew with the next batch, under numbers that were never used."""
-    _alone(learning, state)
-    known = origin.read(learning.log.learners, learning.name)
-    newest = max(learning.log.batches(), default=-1)
-    upcoming = origin.next_batch(_checkpoint(state))
-    # Versions stay unique: a prediction that names one of before never means one of after.
-    shift = max(known.shift, newest + 1 - upcoming, 0)
-    # First where it goes on, then the states: a crash in between leaves states that do not fit, which is an error and no mistake.
-    origin.write(learning.log.learners, learning.name, origin.Origin(shift=shift, starting=known.starting))
-    learning.log.forget()
+    with _alone(learning, state):
+        known = origin.read(learning.log.learners, learning.name)
+        newest = max(learning.log.batches(), default=-1)
+        upcoming = origin.next_batch(_checkpoint(state))
+        # Versions stay unique: a prediction that names one of before never means one of after.
+        shift = max(known.shift, newest + 1 - upcoming, 0)
+        # First where it goes on, then the states: a crash in between leaves states that do not fit, which is an error and no mistake.
+        origin.write(learning.log.learners, learning.name, origin.Origin(shift=shift, starting=known.starting))
+        learning.log.forget()
 
 
 def migrate(config: Config, learning: Learning, state: Folder, *, labels_from: str | None = None) -> Outcome:
@@ -41,30 +42,36 @@ def migrate(config: Config, learning: Learning, state: Folder, *, labels_from: s
     `labels_from`: "earliest" or "latest", for states that do not say how far they had read; used only where there is no
     checkpoint. StateError when there is nothing to take along, or when it cannot be told which labels were learned.
     """
-    _alone(learning, state)
-    newest = learning.log.newest()
-    if newest is None:
-        raise StateError(f"learner {learning.name}: has no state to take along; just start the job")
-    _fits(learning, newest)
-    checkpoint = _checkpoint(state)
-    query, upcoming = origin.query_of(checkpoint), origin.next_batch(checkpoint)
-    if query is not None:
-        _not_behind(learning, newest, origin.ends(checkpoint, upcoming - 1))
-        starting: Mapping[str, Mapping[str, int]] = {}
-    else:
-        starting = _labels_after(config, learning, newest, labels_from)
-    shift = newest.meta.batch + 1 - upcoming
-    origin.write(learning.log.learners, learning.name, origin.Origin(query, shift, learning.learned_on, starting))
-    return Outcome(newest.meta.version, starting)
+    with _alone(learning, state):
+        newest = learning.log.newest()
+        if newest is None:
+            raise StateError(f"learner {learning.name}: has no state to take along; just start the job")
+        _fits(learning, newest)
+        checkpoint = _checkpoint(state)
+        query, upcoming = origin.query_of(checkpoint), origin.next_batch(checkpoint)
+        if query is not None:
+            _not_behind(learning, newest, origin.ends(checkpoint, upcoming - 1))
+            starting: Mapping[str, Mapping[str, int]] = {}
+        else:
+            starting = _labels_after(config, learning, newest, labels_from)
+        shift = newest.meta.batch + 1 - upcoming
+        origin.write(learning.log.learners, learning.name, origin.Origin(query, shift, learning.learned_on, starting))
+        return Outcome(newest.meta.version, starting)
 
 
 def _checkpoint(state: Folder) -> Folder:
     return state.below("checkpoints").below("learn")
 
 
-def _alone(learning: Learning, state: Folder) -> None:
-    if is_claimed(state, "learn"):
-        raise StateError(f"learner {learning.name}: a job learns in this state folder; stop it first, then ask again")
+@contextmanager
+def _alone(learning: Learning, state: Folder) -> Iterator[None]:
+    """No job learns within the block, and none begins to: it would learn from states that are being changed."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(claim(state, "learn"))
+        except TransientError as taken:
+            raise StateError(f"learner {learning.name}: a job learns in this state folder; stop it first, then ask again") from taken
+        yield
 
 
 def _fits(learning: Learning, newest: Snapshot) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from streaming import config as cfg
-from streaming.errors import StateError
+from streaming.errors import StateError, TransientError
 from streaming.learning import migrate, origin
 from streaming.learning.state_log import Meta, Snapshot
 from streaming.learning.teach import Learning, open_learners, teach
 from streaming.online.base import to_arrays
-from streaming.runtime.claim import claim
+from streaming.runtime import claim as claims
 from streaming.runtime.files import Folder, LocalFolder
 
 ENDS = {"labels": {"0": 40, "1": 7}, "p": {"0": 99}}
@@ -224,11 +224,25 @@ def test_reset_after_a_deleted_checkpoint_uses_no_version_twice(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("how", ["reset", "migrate"])
-def test_a_running_job_is_not_disturbed(tmp_path: Path, how: str) -> None:
+def test_a_running_job_is_not_disturbed_and_none_begins_meanwhile(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     learned(tmp_path, "q1", 3)
-    state = LocalFolder(tmp_path)
-    with claim(state, "learn"), pytest.raises(StateError, match="stop it first"):
+    state, written = LocalFolder(tmp_path), []
+    monkeypatch.setattr(claims, "_PATIENCE_S", 0.1)
+
+    def change() -> None:
         migrate.reset(opened(tmp_path), state) if how == "reset" else migrate.migrate(config(), opened(tmp_path), state)
+
+    def write(*_: Any) -> None:
+        with pytest.raises(TransientError, match="another process runs the lane learn"):
+            claims.claim(state, "learn").__enter__()
+        written.append(how)
+
+    with claims.claim(state, "learn"), pytest.raises(StateError, match="stop it first"):
+        change()
+    monkeypatch.setattr(origin, "write", write)
+    change()
+    assert written == [how]
+    assert claims.is_claimed(state, "learn") is False
 
 
 def test_what_a_checkpoint_says(tmp_path: Path) -> None:
