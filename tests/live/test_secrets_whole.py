@@ -31,7 +31,7 @@ from tests.support import events
 from tests.support.job import outcome, read_all, running, send, wait_until, write_config
 from tests.support.planted import Planted
 
-pytestmark = [pytest.mark.campaign, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 N = 300
 
