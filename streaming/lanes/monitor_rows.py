@@ -45,6 +45,8 @@ _MILLION: Final = 1_000_000
 #: A reason is a word of the service; what is none is counted as this.
 _OTHER: Final = "other"
 _WORD: Final = r"^[a-z][a-z_]{0,39}$"
+#: A prediction as this service writes it. Inside a text of JSON no quote stands alone: what this finds is the field.
+_PLACE: Final = r'^\{"event_id":"([^"\\]+)"'
 #: A version is shown in records and alerts: not longer than this.
 _VERSION: Final = 64
 
@@ -165,6 +167,11 @@ def _answers(records: DataFrame, config: Config, watch: Watch) -> DataFrame:
     def is_ours(p: Column) -> Column:
         return p["model"].isin(names) & p["prediction"].isNotNull() & p["event_time"].isNotNull() & p["key"].isNotNull()
 
+    sample = config.monitor.sample
+    if sample < 1.0:
+        # Before anything is parsed, where the event's place can be read off: the service writes it first. The others are parsed and looked at.
+        place = F.regexp_extract(F.col("value").cast("string"), _PLACE, 1)
+        records = records.where((place == "") | _sampled(F.xxhash64(place), sample))
     # An ordinary filter would be pushed below the projection, and every record parsed once for each column it asks for.
     kept = records.select("timestamp", F.explode(F.filter(F.array(parsed), is_ours)).alias("p"))
     p = F.col("p")
@@ -175,7 +182,7 @@ def _answers(records: DataFrame, config: Config, watch: Watch) -> DataFrame:
         _pair(p["key"], p["event_time"]).alias("pair"), number.cast("int").alias("model"), p["prediction"].alias("prediction"),
         score.alias("score"), F.substring(p["model_version"], 1, _VERSION).alias("subject"),
     )  # fmt: skip
-    return row.where(_sampled(F.col("id"), config.monitor.sample))
+    return row.where(_sampled(F.col("id"), sample))
 
 
 def _labels(records: DataFrame, config: Config, schema: StructType, watch: Watch) -> DataFrame:

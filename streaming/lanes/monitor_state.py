@@ -119,6 +119,7 @@ class Watcher:
     def show(self, records: Sequence[Record], beside: Mapping[str, Any]) -> None:
         """Let the gauges show the newest of these windows, unless they show a newer one, and the alerts that are raised."""
         assert self.config.monitor is not None
+        self.gauges.measured(records)
         severities = {rule.on: rule.severity for rule in self.config.monitor.alerts.rules}
         memory = beside.get("alerts", {})
         raised = {str(on): str(severity) for on, severity in severities.items() if memory.get(on, {}).get("raised")}

@@ -24,6 +24,8 @@ class MonitorGauges(Collector):
     def __init__(self) -> None:
         self._newest: Record | None = None
         self._judged: Record | None = None
+        #: (truth or estimate, model) -> the newest window that had any.
+        self._measured: dict[tuple[str, str], Record] = {}
         #: Rule -> severity of the alerts that are raised.
         self._raised: Mapping[str, str] = {}
         self._seen: set[tuple[str, str]] = set()
@@ -39,6 +41,14 @@ class MonitorGauges(Collector):
         if record.judged:
             self._judged = record
 
+    def measured(self, records: Iterable[Record]) -> None:
+        """Windows were published, among them perhaps older ones that labels or answers have come for since: of each model's quality
+        the newest is shown."""
+        for record in records:
+            for key in {(m.kind, m.subject) for m in _quality(record)}:
+                if key not in self._measured or self._measured[key].start <= record.start:
+                    self._measured[key] = record
+
     def collect(self) -> Iterable[Metric]:
         """Everything as it is now; families without a figure are there with no sample, so that dashboards know them."""
         ratio = GaugeMetricFamily(
@@ -50,22 +60,23 @@ class MonitorGauges(Collector):
         for m in self._figures():
             ratio.add_metric([m.kind, m.subject, m.statistic], m.excess)
             drifted.add_metric([m.kind, m.subject, m.statistic], float(m.drifted))
-        yield from (ratio, drifted, self._quality(), *self._window(), *self._alerts())
+        yield from (ratio, drifted, self._qualities(), *self._window(), *self._alerts())
 
     def _figures(self) -> list[Measure]:
         if self._judged is None:
             return []
         return [m for m in self._judged.measures if m.kind in _ABOUT and not m.slice and m.threshold]
 
-    def _quality(self) -> Metric:
+    def _qualities(self) -> Metric:
         quality = GaugeMetricFamily(
             "streaming_quality",
-            "Quality in the newest window: truth once labels came, estimate before.",
+            "Quality in the newest window that had any: truth once labels came, estimate before.",
             labels=["source", "model", "metric"],
         )
-        for m in () if self._newest is None else self._newest.measures:
-            if m.kind in ("truth", "estimate") and not m.slice:
-                quality.add_metric([m.kind, m.subject, m.statistic], m.value)
+        for (kind, subject), record in sorted(self._measured.items()):
+            for m in _quality(record):
+                if (m.kind, m.subject) == (kind, subject):
+                    quality.add_metric([m.kind, m.subject, m.statistic], m.value)
         return quality
 
     def _window(self) -> Iterable[Metric]:
@@ -84,3 +95,7 @@ class MonitorGauges(Collector):
         for (on, severity), n in sorted(self._told.items()):
             told.add_metric([on, severity], n)
         return active, told
+
+
+def _quality(record: Record) -> list[Measure]:
+    return [m for m in record.measures if m.kind in ("truth", "estimate") and not m.slice]

@@ -38,7 +38,7 @@ def plan(i: int) -> str:
     return PLANS[i % 3]
 
 
-def config(state: Path) -> cfg.Config:
+def config(state: Path, **monitor: Any) -> cfg.Config:
     return cfg.parse(
         {
             "name": "watched",
@@ -54,7 +54,7 @@ def config(state: Path) -> cfg.Config:
             "labels": {"topic": "labels", "max_delay": "1 hour"},
             "store": {"kind": "sqlite", "path": "none.db"},
             "state": str(state),
-            "monitor": {"window": "1 minute", "slices": ["plan"], "least_rows": 50},
+            "monitor": {"window": "1 minute", "slices": ["plan"], "least_rows": 50, **monitor},
         }
     )
 
@@ -133,8 +133,8 @@ class Crash(Exception):
 class Run:
     """The lane over one state folder; a crash is a new process: nothing in memory is left."""
 
-    def __init__(self, spark: SparkSession, base: Baseline, state: Path) -> None:
-        self.spark, self.base, self.state, self.config = spark, base, LocalFolder(state), config(state)
+    def __init__(self, spark: SparkSession, base: Baseline, state: Path, **monitor: Any) -> None:
+        self.spark, self.base, self.state, self.config = spark, base, LocalFolder(state), config(state, **monitor)
         self.start()
 
     def start(self) -> None:
@@ -271,6 +271,43 @@ def test_a_text_that_is_no_label_ends_nothing(spark: SparkSession, base: Baselin
     brought = rows(inputs, own, monitor.open_watcher(own, base, LocalFolder(tmp_path)).watch).collect()
     assert sorted(row["y"] for row in brought if row["kind"] == "l") == [0.0, 1.0]
     assert sum(row["kind"] == "e" for row in brought) == len(said)
+
+
+def counts(run: Run) -> tuple[float, float, float, float]:
+    """Events, answers, answers whose slice is known, and pairs of answer and label that were counted."""
+    total = sum(run.sums().values(), Statistics())
+    scores, pairs = total.get(ALL, f"{SCORE}churn"), total.get(ALL, f"{QUALITY}churn")
+    by_slice = [v for (slice_, what), v in total.values.items() if slice_ and what == f"{SCORE}churn"]
+    assert scores is not None
+    assert pairs is not None
+    return rows_of(total, run.base.layout), scores[:-3].sum(), sum(v[:-3].sum() for v in by_slice), pairs[quality.N]
+
+
+def test_a_sample_has_of_each_event_all_or_nothing_however_its_answer_is_written(
+    spark: SparkSession, base: Baseline, tmp_path: Path
+) -> None:
+    whole = topics()
+
+    def written(i: int, r: tuple[Any, ...]) -> tuple[Any, ...]:
+        """As the service does; with spaces; or in another order."""
+        fields = json.loads(r[1])
+        text = [json.dumps(fields, separators=(",", ":")), json.dumps(fields), json.dumps(dict(reversed(fields.items())))][i % 3]
+        return (r[0], text.encode(), *r[2:])
+
+    mixed = whole | {"predictions": [written(i, r) for i, r in enumerate(whole["predictions"])]}
+    of_all, some = Run(spark, base, tmp_path / "all"), Run(spark, base, tmp_path / "some", sample=0.4)
+    of_all.batch(0, mixed)
+    some.batch(0, mixed)
+    everything, sampled = counts(of_all), counts(some)
+    assert sampled[0] == sampled[1] == sampled[2]  # each event with its answer, each answer with its event's slice
+    assert 0.3 * everything[0] < sampled[0] < 0.5 * everything[0]
+    assert 0.3 * everything[3] < sampled[3] < 0.5 * everything[3]
+    again = Run(spark, base, tmp_path / "again", sample=0.4)
+    for n, part in enumerate(
+        parts(whole, {"events": (0.5, 0.6), "predictions": (0.3, 0.95), "labels": (0.9, 0.95), "rejected": (0.1, 0.2)})
+    ):
+        again.batch(n, part)
+    assert counts(again) == sampled  # the same ones, whatever the batches are
 
 
 def test_a_state_that_is_gone_is_an_error_and_no_fresh_start(spark: SparkSession, base: Baseline, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from pyspark.ml import PipelineModel
 from pyspark.ml.evaluation import BinaryClassificationEvaluator
@@ -22,6 +23,11 @@ from pyspark.sql import functions as F
 from streaming.demo import churn
 from streaming.errors import ConfigError
 from streaming.models import manifest
+from streaming.monitor import drift
+from streaming.monitor import quality as watched_quality
+from streaming.monitor.baseline import Baseline
+from streaming.monitor.statistics import of_rows
+from streaming.scorers.files import MANIFEST
 from streaming.training import quality
 from streaming.training.run import TrainingReport, train
 from tests.support.training import CATEGORICAL, ROWS, run, saved, section
@@ -112,6 +118,25 @@ def test_the_probability_follows_the_law(spark: SparkSession, tmp_path: Path) ->
     scored = model.transform(spark.createDataFrame(pd.DataFrame(fresh))).select("probability").toPandas()["probability"]
     truth = churn.churn_probability(fresh, regime=churn.BEFORE)
     assert np.abs(np.array([p[1] for p in scored]) - truth).mean() < 0.05
+    the_stream_is_held_against(
+        Baseline.from_json(json.loads((tmp_path / "model" / MANIFEST).read_text())[manifest.BASELINE], where="manifest"), report
+    )
+
+
+def the_stream_is_held_against(base: Baseline, report: TrainingReport) -> None:
+    """What the monitor needs of a training is in the manifest: the rows trained with, and the quality on those held out."""
+    assert base.rows == report.rows_train
+    assert {column.name for column in base.layout.columns} == {*churn.CATEGORICAL, *churn.NUMERIC}
+    vector = base.statistics.get("", "quality:churn")
+    assert vector is not None
+    measured = {m.name: m.value for m in watched_quality.measures(vector, task="probability")}
+    assert vector[watched_quality.N] == report.rows_test
+    assert measured["accuracy"] == pytest.approx(report.metrics["accuracy"])
+    assert measured["area_under_roc"] == pytest.approx(report.metrics["area_under_roc"], abs=0.005)  # ties within a cell
+    new = pd.DataFrame(churn.customers(2000, seed=6))
+    for factor, names in ((1.0, set()), (1.25, {"monthly_charges"})):
+        window = of_rows(pa.Table.from_pandas(new.assign(monthly_charges=new["monthly_charges"] * factor)), base.layout)
+        assert {f.subject for f in drift.judge(window, base) if f.drifted} == names
 
 
 def test_the_areas_are_those_of_spark(spark: SparkSession) -> None:

@@ -12,13 +12,14 @@ def shown(*windows: tuple[Record, dict[str, str]]) -> CollectorRegistry:
     gauges = MonitorGauges()
     for record, raised in windows:
         gauges.show(record, raised)
+        gauges.measured([record])
     registry = CollectorRegistry()
     registry.register(gauges)
     return registry
 
 
-def window(*measures: Measure, judged: bool = True) -> Record:
-    return Record(0, 300_000, 1, "7", 0, judged, measures)
+def window(*measures: Measure, judged: bool = True, start: int = 0) -> Record:
+    return Record(start, start + 300_000, 1, "7", start, judged, measures)
 
 
 PSI = Measure("feature", "tenure", "psi", 0.2, threshold=0.1, drifted=True)
@@ -45,6 +46,28 @@ def test_slices_are_not_told() -> None:
     )
     assert [s for m in got.collect() for s in m.samples if m.name == "streaming_drift_ratio"] == []
     assert [s.value for m in got.collect() for s in m.samples if m.name == "streaming_quality"] == [0.7]
+
+
+def test_quality_is_that_of_the_newest_window_which_had_any_and_labels_may_come_later() -> None:
+    def accuracy(value: float, kind: str = "truth") -> Measure:
+        return Measure(kind, "churn", "accuracy", value)
+
+    gauges, got = MonitorGauges(), CollectorRegistry()
+    got.register(gauges)
+
+    def told() -> tuple[float | None, float | None]:
+        truth, estimate = (
+            got.get_sample_value("streaming_quality", {"source": source, "model": "churn", "metric": "accuracy"})
+            for source in ("truth", "estimate")
+        )
+        return truth, estimate
+
+    gauges.measured([window(accuracy(0.8), accuracy(0.81, "estimate"), start=1), window(accuracy(0.82, "estimate"), start=2)])
+    assert told() == (0.8, 0.82)
+    gauges.measured([window(accuracy(0.7), accuracy(0.82, "estimate"), start=2)])  # again, now with labels
+    assert told() == (0.7, 0.82)
+    gauges.measured([window(accuracy(0.9), start=1)])
+    assert told() == (0.7, 0.82)
 
 
 def test_alerts_are_active_until_they_are_over_and_counted_once_each() -> None:
