@@ -1,6 +1,6 @@
 """What a model costs in Spark, without Kafka: folded, guarded, PipelineModel, and ONNX in Arrow batches, by columns and kind.
 
-    python -m benchmarks cost [--columns 10 100 1000] [--kinds linear tree] [--cells 4000000] [--repeats 3]
+    python -m benchmarks cost [--columns 10 100 1000] [--kinds linear tree] [--cells 20000000] [--repeats 3]
 
 The rows are in memory and the answers go nowhere, so that only the model is paid. All forms must give the same answers on
 a thousand rows before anything is timed. Planning: from the call to the physical plan, once warm.
@@ -124,7 +124,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--columns", type=int, nargs="+", default=[10, 100, 1_000])
     parser.add_argument("--kinds", nargs="+", choices=["linear", "tree"], default=["linear", "tree"])
-    parser.add_argument("--cells", type=int, default=4_000_000, help="rows times columns")
+    parser.add_argument(
+        "--cells", type=int, default=20_000_000, help="rows times columns: so many that scoring, not planning, is what is timed"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-cost-") as folder:

@@ -75,6 +75,11 @@ def make(section: SavedModel, spark: SparkSession | None, *, data: pa.Table | No
     if data is not None and data.num_rows:
         asked.append(dict(columns_of.from_arrow(data, converted.kinds)))
     reports = [_proven(section, original, converted, scorer, each) for each in asked]
+    if all(report.rejected == report.rows for report in reports):
+        raise ModelError(
+            f"{section.uri}: the model answers none of {sum(report.rows for report in reports)} rows, so that nothing can be compared; "
+            "give rows that it can score with --data"
+        )
     described["parity"] = [{"rows": r.rows, "rejected": r.rejected, "largest": dict(r.largest), "tolerance": r.tolerance} for r in reports]
     embedded = converted.model.metadata_props.add()
     embedded.key, embedded.value = MANIFEST, json.dumps(described, default=str)

@@ -69,7 +69,8 @@ def compare(original: Scores, portable: Scores, *, classes: bool, tolerance: flo
     if not classes:
         away = _away(original.prediction, portable.prediction, both)
         difference, largest["prediction"] = np.maximum(difference, away), float(away.max(initial=0.0))
-    if (original.probability is None) != (portable.probability is None):
+    # Where no row has an answer, a form may not know that there are probabilities.
+    if both.any() and (original.probability is None) != (portable.probability is None):
         raise ModelError("parity: one form gives probabilities and the other none")
     if original.probability is not None and portable.probability is not None:
         if original.probability.shape != portable.probability.shape:

@@ -25,17 +25,18 @@ def generate(
     types: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> dict[str, NDArray[Any]]:
-    """n rows, the same for the same arguments. One value in fifty is null, one in fifty unseen or odd; the first row is all null.
+    """n rows, the same for the same arguments: values that are null, unseen or odd are as frequent as :func:`share` says; the first row is all null.
 
     `labels`: what a text column may hold; `sizes`: lengths of vectors; `types`: Spark's names, for columns of integers.
     """
     rng = np.random.default_rng(seed)
     columns: dict[str, NDArray[Any]] = {}
+    few = share(len(kinds))
     for name, kind in kinds.items():
-        null = rng.random(n) < 0.02
+        null = rng.random(n) < few
         null[:1] = True
         if kind == "text":
-            columns[name] = _texts(rng, n, (labels or {}).get(name, ()), null)
+            columns[name] = _texts(rng, n, (labels or {}).get(name, ()), null, few)
         elif kind == "number":
             columns[name] = _numbers(rng, n, (types or {}).get(name.lower(), "double"), null)
         else:
@@ -44,11 +45,19 @@ def generate(
     return columns
 
 
-def _texts(rng: np.random.Generator, n: int, known: Sequence[str], null: NDArray[np.bool_]) -> NDArray[Any]:
+def share(columns: int) -> float:
+    """How many values of a column are null, and how many unseen or odd: one in fifty, of many columns so few that half of the rows have none.
+
+    A row of a thousand columns with a null in every fiftieth would never have an answer, and two forms that never answer agree.
+    """
+    return min(0.02, 0.35 / max(columns, 1))
+
+
+def _texts(rng: np.random.Generator, n: int, known: Sequence[str], null: NDArray[np.bool_], few: float) -> NDArray[Any]:
     usual = np.array([*known] or [*_UNSEEN], dtype=object)
     texts = usual[rng.integers(len(usual), size=n)]
     unseen = np.array(_UNSEEN, dtype=object)[rng.integers(len(_UNSEEN), size=n)]
-    texts = np.where(rng.random(n) < 0.02, unseen, texts)
+    texts = np.where(rng.random(n) < few, unseen, texts)
     texts[null] = None
     return texts
 

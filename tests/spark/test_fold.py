@@ -101,6 +101,17 @@ def test_an_expression_that_answers_otherwise_is_refused_loudly(
     assert "the guarded pipeline is used" in caplog.text
 
 
+def test_rows_without_any_answer_prove_nothing(
+    plain: pipeline.SparkModel, training: DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    right = proof.generated
+    monkeypatch.setattr(proof, "generated", lambda *given: right(*given).withColumn("x", F.lit(None).cast("double")))
+    decided = proof.folding(plain, training.schema)
+    assert decided.folded is None
+    assert "none of 500 generated rows has an answer" in decided.why_not
+
+
 def test_a_proof_is_done_once(plain: pipeline.SparkModel, training: DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert proof.folding(plain, training.schema).folded is not None

@@ -96,7 +96,8 @@ def generated(model: SparkModel, schema: StructType, *, n: int = ROWS, seed: int
     rng = np.random.default_rng(seed + 1)
     arrays: dict[str, Any] = {_ROW: pa.array(np.arange(n))}
     for column, kind in kinds.items():
-        arrays[column] = _arrow(made[column], kind, rng, odd=types[column] in {"double", "float"})
+        odd = rows.share(len(kinds)) if types[column] in {"double", "float"} else 0.0
+        arrays[column] = _arrow(made[column], kind, rng, odd=odd)
     listed = [f"try_cast(`{column}` AS {kind}) AS `{of_events[column][0]}`" for column, kind in types.items()]
     # Coalesced, because the optimizer would compute a pipeline over rows given as a literal by itself, a hundred times slower.
     return model.spark.createDataFrame(pa.table(arrays)).selectExpr(_ROW, *listed).coalesce(1)
@@ -120,21 +121,21 @@ def _size(model: SparkModel, column: str) -> int:
     return 1
 
 
-def _arrow(values: NDArray[Any], kind: ColumnKind, rng: np.random.Generator, *, odd: bool) -> Any:
+def _arrow(values: NDArray[Any], kind: ColumnKind, rng: np.random.Generator, *, odd: float) -> Any:
     if kind == "text":
         return pa.array(list(values), pa.string())
     if kind == "vector":
         return pa.array([None if np.isnan(row).all() else row.tolist() for row in values], pa.list_(pa.float64()))
     null = np.isnan(values)
     if odd:
-        chosen = rng.random(len(values)) < 0.02
+        chosen = rng.random(len(values)) < odd
         values = np.where(chosen, np.array(_ODD)[rng.integers(len(_ODD), size=len(values))], values)
         null &= ~chosen
     return pa.array(values, pa.float64(), mask=null)
 
 
 def difference(model: SparkModel, made: Folded, events: DataFrame) -> str | None:
-    """Where the folded pipeline and the guarded one disagree first; None where they agree on every row."""
+    """Where the folded pipeline and the guarded one disagree first; None where they agree on every row, and answer one at least."""
     theirs = model.guarded(events)
     renamed = theirs.select(*map(quoted, events.columns), *(F.col(name).alias(f"guarded_{name}") for name in OUTPUTS))
     table = made.apply(renamed).select(_ROW, *OUTPUTS, *(f"guarded_{name}" for name in OUTPUTS)).toArrow().to_pylist()
@@ -142,6 +143,8 @@ def difference(model: SparkModel, made: Folded, events: DataFrame) -> str | None
         said = _unlike(row, exact=model.kind != "regression")
         if said:
             return f"on generated row {row[_ROW]} the expression and Spark ML differ in {said}"
+    if all(row["error"] is not None for row in table):
+        return f"none of {len(table)} generated rows has an answer, so nothing is proven (the first: {table[0]['error']})"
     return None
 
 
