@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from typing import TYPE_CHECKING, Final
 
 from streaming.monitor.progress import Progress
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SWITCHES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+#: A collector that is away is complained of this often, not with every attempt of every second.
+_EVERY_S: Final = 600.0
 
 
 class Spans:
@@ -58,7 +63,30 @@ def of_environment(job: str) -> Spans | None:
     except ImportError as missing:
         log.warning("OpenTelemetry is asked for (%s), but %s; pip install 'streaming-scoring[otel]'", _SWITCHES[0], missing)
         return None
+    quieted()
     provider = TracerProvider(resource=Resource.create({"service.name": job}))
     # In a thread of its own: a collector that is away costs spans, never a batch.
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return Spans(provider)
+
+
+class _Seldom(logging.Handler):
+    """Hands on what OpenTelemetry says, each kind of message once in a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._due: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        now, kind = time.monotonic(), str(record.msg)
+        if now >= self._due.get(kind, 0.0):
+            self._due[kind] = now + _EVERY_S
+            log.log(record.levelno, "spans: %s (not said again for %.0f minutes)", record.getMessage(), _EVERY_S / 60)
+
+
+def quieted() -> None:
+    """From now on OpenTelemetry's own complaints are seldom. Asking twice changes nothing."""
+    theirs = logging.getLogger("opentelemetry")
+    if not any(isinstance(handler, _Seldom) for handler in theirs.handlers):
+        theirs.addHandler(_Seldom())
+        theirs.propagate = False

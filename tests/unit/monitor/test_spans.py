@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import logging
 from typing import Any
 
 import pytest
@@ -26,6 +27,22 @@ def test_a_span_lasts_as_long_as_its_batch() -> None:
     assert span.name == "score batch"
     assert span.end_time - span.start_time == 1_500_000_000
     assert dict(span.attributes) == {"lane": "score", "batch": 7, "rows": 100, "rejected": 2}
+
+
+def test_a_collector_that_is_away_does_not_fill_the_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = logging.getLogger("opentelemetry")
+    monkeypatch.setattr(theirs, "handlers", [])
+    monkeypatch.setattr(theirs, "propagate", True)
+    spans.quieted()
+    spans.quieted()
+    for n in range(50):
+        logging.getLogger("opentelemetry.exporter").warning("Transient error %s, retrying in %.2fs", f"refused {n}", 0.5)
+        logging.getLogger("opentelemetry.sdk.trace").error("lost %d spans", n)
+    assert [record.getMessage().split(" (")[0] for record in caplog.records] == [
+        "spans: Transient error refused 0, retrying in 0.50s",
+        "spans: lost 0 spans",
+    ]
+    assert "not said again for 10 minutes" in caplog.text
 
 
 def test_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
