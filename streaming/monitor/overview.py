@@ -48,9 +48,9 @@ class PastWindow:
 
     @property
     def worst(self) -> Row | None:
-        """The figure with the greatest excess among those that drifted; else among all that have a threshold."""
+        """The figure with the greatest excess among those that drifted and stand alone; else among all that have a threshold."""
         judged = [row for row in self.rows if row["threshold"]]
-        return max(self.drifted or judged, key=excess, default=None)
+        return max(by_themselves(self.drifted) or judged, key=excess, default=None)
 
     def carriers(self) -> list[tuple[str, float]]:
         """The columns by their share of the prediction's shift, greatest first."""

@@ -43,6 +43,9 @@ def watched(config: Path) -> Path:
             Measure("window", "", "rows", 2000.0),
             Measure("window", "", "judged", 2000.0),
             Measure("feature", "charges", "psi", psi, threshold=0.1, p=0.0 if psi > 0.1 else 0.4, rows=2000, drifted=psi > 0.1),
+            Measure(
+                "feature", "charges", "psi", psi * (1.1 if psi > 0.1 else 0.5), "plan#0", threshold=0.1, p=0.0, rows=700, drifted=psi > 0.1
+            ),
             Measure("share", "charges", "share", 0.8),
         )
         past.add(start, n, Record(start, start + MINUTE, n, "7", start, True, measures).to_arrow({}), Statistics())
@@ -58,6 +61,7 @@ def test_the_newest_and_the_worst_with_what_carries_them(watched: Path) -> None:
     assert said.index("newest window: 2027-01-15T08:03:00.000Z") < said.index("worst window: 2027-01-15T08:01:00.000Z")
     assert "charges 80%" in said
     assert said.count("< 1e-300") == 2
+    assert "plan" not in said  # the slice drifted no farther than the whole
     assert "the last windows" in said
     for n in range(4):
         assert f"2027-01-15T08:0{n}:00Z" in said.split("the last windows")[1]  # whole, to be given to --window
