@@ -273,5 +273,5 @@ def test_a_real_prometheus_alarms_and_fills_every_panel_of_the_dashboard(seen: S
     if seen.panels is None:
         pytest.skip("no Prometheus on this machine (bash scripts/promtool.sh)")
     assert {(alert["metric"]["alertname"], alert["metric"].get("on")) for alert in seen.firing} >= {("ModelGoneWrong", "quality")}
-    assert {alert["metric"]["alertname"] for alert in seen.firing} <= {"ModelGoneWrong"}  # nothing else was wrong
+    assert {alert["metric"]["alertname"] for alert in seen.firing} <= {"ModelGoneWrong", "LearnerFrozen"}  # nothing else was wrong
     assert seen.panels == sum(len(panels) for _, panels in dashboard.ROWS)
