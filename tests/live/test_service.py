@@ -157,7 +157,11 @@ def killed_at_random(tree: dict[str, Any], config: Path, *, n: int, per_s: float
             job.kill()
         job.start().wait_started()
         producing.join()
-        job.until(answered(tree, n), "all events answered after the kills")
+        try:
+            job.until(answered(tree, n), "all events answered after the kills")
+        except AssertionError as late:
+            written = outcome(tree["kafka"]["bootstrap_servers"], tree)
+            raise AssertionError(f"{len(written.predictions)} predicted, {len(written.rejected)} rejected of {n}: {late}") from late
         job.until(lambda: not labels or learned(tree) >= labels, "all labels learned after the kills")
         written = check_balance(tree, sent)
         job.until(lambda: "lane=score" in job.text(), "the score lane reports a batch")

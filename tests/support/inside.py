@@ -36,8 +36,11 @@ class InsideJob:
         return self
 
     def until(self, true: Callable[[], Any], what: str) -> None:
-        """Wait until something is true, and fail at once when the job has ended."""
-        wait_until(lambda: true() or not self._thread.is_alive(), what)
+        """Wait until something is true, and fail at once when the job has ended; whoever fails shows what the job said last."""
+        try:
+            wait_until(lambda: true() or not self._thread.is_alive(), what)
+        except AssertionError as late:
+            raise AssertionError(f"{late}\n{self.text()[-6000:]}") from late
         if self._failed is not None:
             raise AssertionError(f"the job ended before: {what}") from self._failed
         assert true(), f"the job ended before: {what}\n{self.text()[-3000:]}"

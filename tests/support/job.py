@@ -48,8 +48,11 @@ class Job:
         return self
 
     def until(self, true: Callable[[], Any], what: str) -> None:
-        """Wait until something is true, and fail at once when the job has died."""
-        wait_until(lambda: true() or self.process.poll() is not None, what)
+        """Wait until something is true, and fail at once when the job has died; whoever fails shows what the job said last."""
+        try:
+            wait_until(lambda: true() or self.process.poll() is not None, what)
+        except AssertionError as late:
+            raise AssertionError(f"{late}\n{self.text()[-6000:]}") from late
         assert true(), f"the job ended before: {what}\n{self.text()[-3000:]}"
 
     def kill(self) -> None:
