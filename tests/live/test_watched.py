@@ -126,6 +126,8 @@ def through(seen: Seen, job: InsideJob, traffic: Traffic, folder: Path) -> None:
                 return str(response.read().decode())
 
         job.until(lambda: 'streaming_learner_frozen{learner="online"} 1.0' in ask(), "the learner is frozen")
+        # People are told first; the gauges follow when the batch that told them ends.
+        job.until(lambda: 'streaming_alerts_active{on="quality",severity="critical"} 1.0' in ask(), "the gauges show the alert")
         seen.metrics = ask()
         seen.health = HealthSource(
             f"http://127.0.0.1:{port}", seen.tree["state"], lambda url: ask(url[url.rindex("/") :]).encode()
