@@ -11,8 +11,8 @@ READY := .venv/.ready$(if $(AGPL),-agpl)
 UV_VERSION := 0.13.8
 CYCLONEDX_VERSION := 7.5.0
 PIP_AUDIT_VERSION := 2.10.1
-# One file is one worker's: its servers and models are started once. Two workers keep two cores busy; more only wait for each other.
-WORKERS ?= -n 2 --dist loadfile --no-loadscope-reorder
+# One file is one worker's: its servers and models are started once. Jobs start and wait, so a third worker keeps two cores busy.
+WORKERS ?= -n 3 --dist loadfile --no-loadscope-reorder
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras --group dev \
 	--custom-compile-command "make lock" pyproject.toml
 
@@ -23,7 +23,7 @@ setup: $(READY) ## Make .venv with the locked packages and fetch the pinned jars
 	@$(BIN)/python -m streaming.runtime.jars
 	-@$(BIN)/python -m streaming.demo.record
 
-test: setup browser promtool ## Run all tests: unit, Spark, and live against a real broker and real databases; two workers, a file each
+test: setup browser promtool ## Run all tests: unit, Spark, and live against a real broker and real databases; three workers, a file each
 	$(BIN)/pytest $(WORKERS) --durations 20
 
 N ?= 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,12 @@ SOURCES = sorted(path for folder in ("streaming", "tests", "benchmarks", "jobs")
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Every node of a module's tree; several tests look at all of them."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
 
 
 def test_the_hall_has_room_for_few() -> None:
@@ -76,15 +83,19 @@ def test_twins_are_found() -> None:
 
 def test_nothing_is_called_found() -> None:
     """A name says what the thing is; that somebody found it is true of everything."""
-    named = [(name_of(path), node) for path in SOURCES for node in ast.walk(ast.parse(path.read_text()))]
-    called = [f"{name}:{node.lineno}" for name, node in named if "found" in (getattr(node, "id", ""), getattr(node, "arg", ""))]
+    called = [
+        f"{name_of(path)}:{getattr(node, 'lineno', '?')}"
+        for path in SOURCES
+        for node in nodes(path)
+        if "found" in (getattr(node, "id", ""), getattr(node, "arg", ""))
+    ]
     assert not called, f"variables called found: {called}"
 
 
 def defined(path: Path) -> set[str]:
     """Names of the functions, methods and classes in a file."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)}
+    return {node.name for node in nodes(path) if isinstance(node, kinds)}
 
 
 def test_every_step_of_the_walks_is_there() -> None:
