@@ -76,7 +76,7 @@ def write_windows(state: Path) -> None:
             Measure("rejected", "", "rate", 0.012, low=0.008, high=0.017, threshold=0.05),
             Measure("feature", "tenure", "psi", psi, threshold=0.1, p=1e-9 if drifted else 0.4, rows=2000, drifted=drifted),
             Measure("feature", "monthly_charges", "ks", 0.021, threshold=0.1, p=0.3, rows=2000),
-            Measure("feature", "tenure", "psi", psi * 2, slice="contract#2", threshold=0.1, p=1e-9, rows=300, drifted=drifted),
+            Measure("feature", "tenure", "psi", psi * 1.5, slice="contract#2", threshold=0.1, p=1e-9, rows=300, drifted=drifted),
             Measure("feature", "monthly_charges", "psi", psi / 3, slice="contract#1", threshold=0.1, p=1e-9, rows=300, drifted=drifted),
             Measure("prediction", "churn", "psi", psi / 2, threshold=0.1, p=0.2, rows=2000),
             Measure("share", "tenure", "share", 0.81),
