@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any, ClassVar, Final
@@ -126,14 +126,10 @@ class _Server(ThreadingHTTPServer):
         host, port = self.server_address[:2]
         at = f"[{host!s}]:{port}" if ":" in str(host) else f"{host!s}:{port}"
         log.info("health=http://%s/readyz metrics=http://%s/metrics", at, at)
-        with closing(self):
+        with self:
             while not ended.is_set():
                 self.handle_request()
                 self.hang_up_on_the_slow()
-
-    def close(self) -> None:
-        """Give the port back."""
-        self.server_close()
 
     def server_bind(self) -> None:
         """Without asking the name service what this machine is called, which HTTPServer does and which may take its time."""

@@ -20,8 +20,8 @@ _FILE: Final = "job.json"
 
 def agree(folder: Folder, config: Config, topic_ids: Mapping[str, str]) -> None:
     """Refuse (StateError) the state folder of another job, or of other topics: its offsets would be taken for ours. Nothing is written."""
-    mine = _who(config)
-    owner = json.loads(folder.read(_FILE) or json.dumps(mine))
+    mine, content = _who(config), folder.read(_FILE)
+    owner = json.loads(content) if content else mine
     if owner != mine:
         theirs = ", ".join(f"{key}={value}" for key, value in owner.items())
         raise StateError(

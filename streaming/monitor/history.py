@@ -103,11 +103,12 @@ class History:
             for start, batch in _entries(folder):
                 if start < before:
                     folder.delete(_file(start, batch))
-        told = self.told
-        for name in [] if told is None else sorted(told.names()):
-            if told is None or any(alert["window_end"] >= iso(before) for alert in json.loads(told.read(name) or b"[]")):
+        if self.told is None:
+            return
+        for name in sorted(self.told.names()):
+            if any(alert["window_end"] >= iso(before) for alert in json.loads(self.told.read(name) or b"[]")):
                 break  # the later ones are younger
-            told.delete(name)
+            self.told.delete(name)
 
 
 def starts_in(table: pa.Table) -> list[int]:

@@ -51,9 +51,10 @@ class _Kept:
 def record(config: Config, *, source: Column, problem: Column, lane: str) -> Column:
     """The Kafka record that rejects another one, STRUCT<topic, key, value, headers>, no longer than the producer may send.
 
-    `source`: the original record as :func:`streaming.records.events.original` gives it; `problem`: STRUCT<reason, error>. Its own headers stand first: of two with one
-    name the later counts, so no producer can speak for the service. What does not fit is cut; then `truncated` names the
-    parts that are not whole (value, key, headers), and `key_length` and `value_length` say how many bytes there were.
+    `source`: the original record as :func:`streaming.records.events.original` gives it; `problem`: STRUCT<reason, error>.
+    The original's own headers stand first: of two with one name the later counts, so no producer can speak for the service.
+    What does not fit is cut; then `truncated` names the parts that are not whole (value, key, headers), and `key_length` and
+    `value_length` say how many bytes there were.
     """
     room = write.room(config.kafka)
     letters = min(_ERROR_LETTERS, room // 16)

@@ -71,12 +71,11 @@ def assembler(fold: Fold, stage: Stage, fitted: Any) -> None:
 
 def _demand_all_known(fold: Fold, stage: Stage) -> None:
     plain = {name for name in stage.inputs if fold.is_input(name) and isinstance(fold.any(name), Number)}
-    together = wide.can_demand(list(plain))
+    together = plain if wide.can_demand(plain) else set[str]()
     if together:
-        wide.demand_known(fold, stage, list(plain))
-    for name in sorted(stage.inputs):
-        if not (together and name in plain):
-            _demand_known(fold, stage, name)
+        wide.demand_known(fold, stage, together)
+    for name in sorted(set(stage.inputs) - together):
+        _demand_known(fold, stage, name)
 
 
 def _demand_known(fold: Fold, stage: Stage, name: str) -> None:

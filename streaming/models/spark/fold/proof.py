@@ -95,8 +95,9 @@ def generated(model: SparkModel, schema: StructType, *, n: int = ROWS, seed: int
     made = rows.generate(n, kinds, labels=labels, sizes=sizes, types=types, seed=seed)
     rng = np.random.default_rng(seed + 1)
     arrays: dict[str, Any] = {_ROW: pa.array(np.arange(n))}
+    few = rows.share(len(kinds))
     for column, kind in kinds.items():
-        odd = rows.share(len(kinds)) if types[column] in {"double", "float"} else 0.0
+        odd = few if types[column] in {"double", "float"} else 0.0
         arrays[column] = _arrow(made[column], kind, rng, odd=odd)
     listed = [f"try_cast(`{column}` AS {kind}) AS `{of_events[column][0]}`" for column, kind in types.items()]
     # Coalesced, because the optimizer would compute a pipeline over rows given as a literal by itself, a hundred times slower.

@@ -6,7 +6,7 @@ is odd about a row is looked for in that array with one pass that is compiled, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -45,7 +45,7 @@ def _packed(fold: Fold, run: Sequence[Number]) -> list[Block]:
     return [Packed(name, len(run), nan=any(number.nan for number in run))]
 
 
-def demand_known(fold: Fold, stage: Stage, names: Sequence[str]) -> None:
+def demand_known(fold: Fold, stage: Stage, names: Collection[str]) -> None:
     """Rows on which one of these columns of the event is null or NaN fail, and say which is the first of them, by name."""
     ordered = sorted(names)
     values = fold.let(text.array([fold.number(name).sql for name in ordered]))
@@ -59,7 +59,7 @@ def demand_known(fold: Fold, stage: Stage, names: Sequence[str]) -> None:
     fold.fail_saying(f"{first} > 0", said)
 
 
-def can_demand(names: Sequence[str]) -> bool:
+def can_demand(names: Collection[str]) -> bool:
     """True for so many columns that they are better looked at together, by names that can be told apart."""
     return len(names) > WIDE and not any(_BETWEEN in name for name in names)
 
@@ -67,9 +67,8 @@ def can_demand(names: Sequence[str]) -> bool:
 def dot(fold: Fold, block: Packed, weights: Any, *, sparse: bool) -> str:
     """block . weights, by the method that Spark ML's own linear models use."""
     values = np.asarray(weights, dtype=np.float64)
-    vector: DenseVector | SparseVector = Vectors.dense(values)
-    if sparse:
-        vector = Vectors.sparse(len(values), np.flatnonzero(values), values[np.flatnonzero(values)])
+    places = np.flatnonzero(values)
+    vector = Vectors.sparse(len(values), places, values[places]) if sparse else Vectors.dense(values)
     return fold.let(called(_java(vector), "dot", block.name, gives="double"))
 
 
