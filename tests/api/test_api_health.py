@@ -24,6 +24,7 @@ from streaming.runtime.files import LocalFolder
 from tests.support.api_server import serving
 from tests.support.browsers import said_nothing
 from tests.support.churn_models import ROW, LinearChurn
+from tests.support.smallest import smallest
 
 MINUTE = 60_000
 START = 1_790_000_000_000
@@ -193,15 +194,7 @@ def test_another_job_of_this_machine_is_not_taken_for_this_one() -> None:
 
 
 def test_the_job_is_looked_for_where_it_may_have_found_a_port() -> None:
-    tree: dict[str, Any] = {
-        "name": "ours",
-        "kafka": {"bootstrap_servers": "localhost:1"},
-        "events": {"topic": "customers", "schema": "id STRING", "key": "id"},
-        "model": {"name": "churn", "version": "1", "uri": "models/none"},
-        "predictions": {"topic": "p", "rejected_topic": "r"},
-        "store": {"kind": "sqlite", "path": "none.db"},
-        "state": "state",
-    }
+    tree = smallest("nowhere", name="ours")
     looked = HealthSource.of(cfg.parse(tree))
     assert looked.name == "ours"
     assert list(looked.jobs) == [f"http://127.0.0.1:{port}" for port in range(9464, 9480)]

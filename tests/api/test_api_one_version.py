@@ -16,6 +16,7 @@ from streaming.errors import ModelError
 from streaming.runtime import model_versions
 from streaming.runtime.files import LocalFolder
 from tests.support.churn_models import churn
+from tests.support.smallest import smallest
 
 
 class Files:
@@ -63,16 +64,8 @@ def test_a_version_keeps_its_files_for_the_stream_and_for_rest_over_restarts(tmp
 
 
 def section(folder: Path, **model: object) -> cfg.Config:
-    tree = {
-        "name": "churn",
-        "kafka": {"bootstrap_servers": "localhost:1"},
-        "events": {"topic": "customers", "schema": "id STRING", "key": "id"},
-        "model": {"name": "churn", "version": "1", "uri": str(folder / "model"), **model},
-        "predictions": {"topic": "p", "rejected_topic": "r"},
-        "store": {"kind": "sqlite", "path": str(folder / "predictions.db")},
-        "state": str(folder / "state"),
-        "api": {"package": str(folder / "package")},
-    }
+    tree = smallest(folder, api={"package": str(folder / "package")})
+    tree["model"] |= model
     (folder / "api.yaml").write_text(yaml.safe_dump(tree))
     (folder / "package").mkdir(exist_ok=True)
     return cfg.load(folder / "api.yaml")

@@ -7,12 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -28,40 +26,13 @@ from sklearn.linear_model import LogisticRegression
 from streaming.monitor.baseline import AnsweredRows, of_table
 from streaming.runtime.files import LocalFolder
 from tests.support import events
-from tests.support.job import outcome, read_all, running, send, wait_until, write_config
+from tests.support.job import Job, outcome, read_all, running, send, wait_until, write_config
 from tests.support.planted import Planted
+from tests.support.receivers import Received, receiving
 
 pytestmark = pytest.mark.timeout(900)
 
 N = 300
-
-
-class Refuses(BaseHTTPRequestHandler):
-    """A receiver of alerts that is ill: what it is told has to be tried again, and the log says so."""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.got.append((self.path, body))  # type: ignore[attr-defined]
-        self.send_response(503)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@contextmanager
-def receiver() -> Iterator[Any]:
-    server: Any = HTTPServer(("127.0.0.1", 0), Refuses)
-    server.got = []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @contextmanager
@@ -220,6 +191,69 @@ def of_the_api(tree: dict[str, Any], planted: Planted, patch: pytest.MonkeyPatch
     return "".join(heard) + b"\n".join(replies).decode()
 
 
+def watched(tree: dict[str, Any], topics: Callable[..., str], patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """The job watches itself, logs Spark's events, and leaves nothing outside `folder`."""
+    tree["monitor"] = {
+        "window": "3 seconds", "least_rows": 50, "trigger": "500 ms", "starting": "earliest", "topic": topics(1),
+        "thresholds": {"rejected": 0.01}, "alerts": {"topic": topics(1), "rules": [{"on": "rejected"}]},
+    }  # fmt: skip
+    tree["learners"][0]["warm_start"] = "model"
+    (folder / "events").mkdir()
+    write_baseline(Path(tree["state"]))
+    for name in ("TMPDIR", "SPARK_LOCAL_DIRS"):
+        patch.setenv(name, str(folder / "scratch"))
+    (folder / "scratch").mkdir()
+
+
+def through(job: Job, tree: dict[str, Any], hook: Received, postgres: Any) -> dict[str, str | bytes]:
+    """Good and bad events, labels, an alert that nobody takes, commands, a database that is away; gives all that was shown meanwhile."""
+    servers, config, seen = tree["kafka"]["bootstrap_servers"], str(job.config), dict[str, str | bytes]()
+    job.wait_started()
+    seen["ps, early"] = command_lines()
+    port = re.findall(r"health=(http://\S+)/readyz", job.text())[-1]
+    broken = [(b"broken", value) for value, _ in events.BROKEN] * 3
+    send(servers, tree["events"]["topic"], [events.good(i) for i in range(N)] + broken)
+    send(servers, tree["labels"]["topic"], [*(events.label(i) for i in range(N)), events.label(7, "no label")])
+    job.until(lambda: len(outcome(servers, tree).predictions) >= N, "all is scored")
+    job.until(lambda: "lane=store" in job.text(), "the store has a batch")
+    job.until(lambda: "learner=online" in job.text(), "labels are learned")
+    more = iter(range(N, 10 * N))
+
+    def alerted() -> bool:
+        """A window is over when something comes after its end."""
+        send(servers, tree["events"]["topic"], [events.good(next(more))])
+        return bool(hook.got)
+
+    job.until(alerted, "an alert is told")
+    job.until(lambda: "webhook does not take it" in job.text(), "the alert is not taken")
+    seen["rollback"] = run("rollback", config, "online", "--to", "warm", "--actor", "somebody")
+    seen["versions, drift, audit"] = run("versions", config, "online") + run("drift", config) + run("audit", "show", config)
+    assert "in force" in str(seen["rollback"])
+    postgres.stop()
+    try:
+        send(servers, tree["events"]["topic"], [events.good(next(more)) for _ in range(20)])
+        job.until(lambda: b"StoreUnavailable" in ask(port, "/readyz"), "the database is away")
+        seen |= {f"the job's {path}": ask(port, path) for path in ("/metrics", "/readyz", "/healthz", "/no")}
+    finally:
+        postgres.start()
+    seen["ps, late"] = command_lines()
+    assert job.stop() == 0
+    return seen | {"the job's output": job.text()}
+
+
+def on_topics(tree: dict[str, Any]) -> dict[str, str | bytes]:
+    """Every record of every topic that the job writes; there are some on each."""
+    seen: dict[str, str | bytes] = {}
+    names = [tree["predictions"][key] for key in ("topic", "rejected_topic", "shadow_topic")]
+    for topic in (*names, tree["monitor"]["topic"], tree["monitor"]["alerts"]["topic"]):
+        records = read_all(tree["kafka"]["bootstrap_servers"], topic)
+        assert records, topic
+        seen[f"topic {topic}"] = b"\n".join(
+            (record.key or b"") + (record.value or b"") + repr(record.headers).encode() for record in records
+        )
+    return seen
+
+
 def test_no_secret_of_any_option_is_in_anything_that_others_read(
     learning: dict[str, Any],
     topics: Callable[..., str],
@@ -228,80 +262,25 @@ def test_no_secret_of_any_option_is_in_anything_that_others_read(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    planted, servers = Planted(), learning["kafka"]["bootstrap_servers"]
-    learning["monitor"] = {
-        "window": "3 seconds", "least_rows": 50, "trigger": "500 ms", "starting": "earliest", "topic": topics(1),
-        "thresholds": {"rejected": 0.01}, "alerts": {"topic": topics(1), "rules": [{"on": "rejected"}]},
-    }  # fmt: skip
-    learning["learners"][0]["warm_start"] = "model"
-    (tmp_path / "events").mkdir()
+    planted = Planted()
+    watched(learning, topics, monkeypatch, tmp_path)
     shutil.copytree(saved_pipeline, tmp_path / "copy")
-    write_baseline(Path(learning["state"]))
-    for name in ("TMPDIR", "SPARK_LOCAL_DIRS"):
-        monkeypatch.setenv(name, str(tmp_path / "scratch"))
-    (tmp_path / "scratch").mkdir()
-    seen: dict[str, str | bytes] = {}
-    with receiver() as hook:
-        database = plant(learning, planted, monkeypatch, model=tmp_path / "copy", dsn=postgres.dsn, hook=hook.server_port, folder=tmp_path)
+    with receiving(otherwise=503) as hook:
+        database = plant(learning, planted, monkeypatch, model=tmp_path / "copy", dsn=postgres.dsn, hook=hook.port, folder=tmp_path)
         config = write_config(tmp_path / "job.yaml", learning)
         written_down = planted.in_text(config.read_bytes())
         assert written_down == {"ssl.key.password, written down", "fs.s3a.access.key, written down"}
         with role_of_the_job(postgres.dsn, database), running(config) as job:
-            job.wait_started()
-            seen["ps, early"] = command_lines()
-            port = re.findall(r"health=(http://\S+)/readyz", job.text())[-1]
-            broken = [(b"broken", value) for value, _ in events.BROKEN] * 3
-            send(servers, learning["events"]["topic"], [events.good(i) for i in range(N)] + broken)
-            send(servers, learning["labels"]["topic"], [*(events.label(i) for i in range(N)), events.label(7, "no label")])
-            job.until(lambda: len(outcome(servers, learning).predictions) >= N, "all is scored")
-            job.until(lambda: "lane=store" in job.text(), "the store has a batch")
-            job.until(lambda: "learner=online" in job.text(), "labels are learned")
-            more = iter(range(N, 10 * N))
-
-            def alerted() -> bool:
-                """A window is over when something comes after its end."""
-                send(servers, learning["events"]["topic"], [events.good(next(more))])
-                return bool(hook.got)
-
-            job.until(alerted, "an alert is told")
-            job.until(lambda: "webhook does not take it" in job.text(), "the alert is not taken")
-            seen["rollback"] = run("rollback", str(config), "online", "--to", "warm", "--actor", "somebody")
-            seen["versions, drift, audit"] = (
-                run("versions", str(config), "online") + run("drift", str(config)) + run("audit", "show", str(config))
-            )
-            assert "in force" in str(seen["rollback"])
-            postgres.stop()
-            try:
-                send(servers, learning["events"]["topic"], [events.good(next(more)) for _ in range(20)])
-                job.until(lambda: b"StoreUnavailable" in ask(port, "/readyz"), "the database is away")
-                seen |= {f"the job's {path}": ask(port, path) for path in ("/metrics", "/readyz", "/healthz", "/no")}
-            finally:
-                postgres.start()
-            seen["ps, late"] = command_lines()
-            assert job.stop() == 0
-            seen["the job's output"] = job.text()
-        told = [f"{path}\n".encode() + body for path, body in hook.got]
-    assert all(planted.in_text(each.partition(b"\n")[0]) == {"webhook.url"} for each in told)  # the only one who may know it
-    seen["alerts"] = b"".join(each.partition(b"\n")[2] for each in told)
-    names = [
-        learning[section][key]
-        for section, key in (("predictions", "topic"), ("predictions", "rejected_topic"), ("predictions", "shadow_topic"))
-    ]
-    for topic in (*names, learning["monitor"]["topic"], learning["monitor"]["alerts"]["topic"]):
-        records = read_all(servers, topic)
-        assert records, topic
-        seen[f"topic {topic}"] = b"\n".join(
-            (record.key or b"") + (record.value or b"") + repr(record.headers).encode() for record in records
-        )
+            seen = through(job, learning, hook, postgres)
+    assert all(planted.in_text(path) == {"webhook.url"} for path, _, _ in hook.got)  # the only one who may know it
+    seen["alerts"] = b"".join(body for _, _, body in hook.got)
+    seen |= on_topics(learning)
     seen["the API"] = of_the_api(learning, planted, monkeypatch, tmp_path)
     lost = {place: options for place, text in seen.items() if (options := planted.in_text(text))}
     assert lost == {}
     assert (Path(learning["state"]) / "logs" / "spark.log").stat().st_size > 0
     assert list((tmp_path / "events").rglob("events_*"))
-    kept = [
-        each
-        for each in planted.in_folder(tmp_path)
-        if not each.startswith((str(config), str(tmp_path / "api.yaml"), str(tmp_path / "tokens.yaml")))
-    ]
+    own = (str(config), str(tmp_path / "api.yaml"), str(tmp_path / "tokens.yaml"))
+    kept = [each for each in planted.in_folder(tmp_path) if not each.startswith(own)]
     assert [each for each in kept if not re.search(r"/[a-z0-9]{12}-[a-z0-9]{12}(/|:)", each)] == []  # the model itself, as it was brought
     wait_until(lambda: not planted.in_text(command_lines()), "no process is left that shows one")

@@ -11,10 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Received:
-    """What came, in order: path, headers, body. `answers`: the status of the next ones; 200 when there is none."""
+    """What came, in order: path, headers, body. `answers`: the status of the next ones, `otherwise` when there is none."""
 
     port: int
     answers: list[int] = field(default_factory=list)
+    otherwise: int = 200
     got: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -26,12 +27,12 @@ class Received:
         """Keeps a request; the status to answer it with."""
         with self.lock:
             self.got.append((path, headers, body))
-            return self.answers.pop(0) if self.answers else 200
+            return self.answers.pop(0) if self.answers else self.otherwise
 
 
 @contextmanager
-def receiving(*answers: int) -> Iterator[Received]:
-    """A receiver on a free port of this machine, until the block ends."""
+def receiving(*answers: int, otherwise: int = 200) -> Iterator[Received]:
+    """A receiver on a free port of this machine, until the block ends. It answers with these statuses first, then with `otherwise`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -48,7 +49,7 @@ def receiving(*answers: int) -> Iterator[Received]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    received = Received(server.server_port, [*answers])
+    received = Received(server.server_port, [*answers], otherwise)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -18,16 +18,10 @@ from streaming.cli.audit import audit as command
 from streaming.errors import StateError
 from streaming.runtime import audit
 from streaming.runtime.audit import Act, AuditLog, Broken, verify
+from tests.support.smallest import smallest
 
 ACT = Act("train", "m", "ada")
-TREE = {
-    "name": "churn",
-    "kafka": {"bootstrap_servers": "localhost:1"},
-    "events": {"topic": "customers", "schema": "id STRING", "key": "id"},
-    "model": {"name": "churn", "version": "1", "uri": "model"},
-    "predictions": {"topic": "p", "rejected_topic": "r"},
-    "store": {"kind": "sqlite", "path": "predictions.db"},
-}
+TREE = smallest("nowhere")
 
 
 @pytest.fixture

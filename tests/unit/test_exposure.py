@@ -16,25 +16,13 @@ import yaml
 from streaming import config
 from streaming.checks import exposure
 from streaming.runtime.files import LocalFolder
+from tests.support.smallest import smallest
 
 POSTGRES = "postgresql://u:p@db.example/d"
 
 
-def tree(tmp_path: Path, **changes: Any) -> dict[str, Any]:
-    return {
-        "name": "churn",
-        "kafka": {"bootstrap_servers": "localhost:9092"},
-        "events": {"topic": "customers", "schema": "id STRING", "key": "id"},
-        "model": {"name": "churn", "version": "1", "uri": str(tmp_path / "model")},
-        "predictions": {"topic": "p", "rejected_topic": "r"},
-        "store": {"kind": "sqlite", "path": str(tmp_path / "predictions.db")},
-        "state": str(tmp_path / "state"),
-        **changes,
-    }
-
-
 def words(tmp_path: Path, **changes: Any) -> str:
-    return "\n".join(exposure.warnings(config.parse(tree(tmp_path, **changes))))
+    return "\n".join(exposure.warnings(config.parse(smallest(tmp_path, **changes))))
 
 
 def kafka(servers: str, **options: str) -> dict[str, Any]:
@@ -161,7 +149,7 @@ def test_state_and_store_are_private_whoever_makes_them(tmp_path: Path) -> None:
 
 def test_check_prints_warnings_before_anything_is_started(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
-    path.write_text(yaml.safe_dump(tree(tmp_path, kafka=kafka("broker.example:9092"))))
+    path.write_text(yaml.safe_dump(smallest(tmp_path, kafka=kafka("broker.example:9092"))))
     script = "from streaming.runtime import session\ndef no(*_, **__): raise SystemExit(7)\nsession.running = no\nfrom streaming.cli import main\nmain()"
     done = subprocess.run([sys.executable, "-c", script, "check", str(path)], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 7

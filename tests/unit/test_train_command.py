@@ -14,21 +14,12 @@ from streaming.runtime import model_versions, session
 from streaming.runtime.files import LocalFolder
 from streaming.training import run
 from streaming.training.run import TrainingReport
+from tests.support.smallest import smallest
 
 
 def trained(folder: Path, patch: pytest.MonkeyPatch, sha256: str) -> str:
     """What the command prints when the training makes files with this sha256."""
-    tree = {
-        "name": "churn",
-        "kafka": {"bootstrap_servers": "localhost:1"},
-        "events": {"topic": "customers", "schema": "id STRING", "key": "id"},
-        "model": {"name": "churn", "version": "1", "uri": str(folder / "model")},
-        "predictions": {"topic": "p", "rejected_topic": "r"},
-        "store": {"kind": "sqlite", "path": str(folder / "predictions.db")},
-        "state": str(folder / "state"),
-        "train": {"data": "t.parquet", "label": "churn"},
-    }
-    (folder / "job.yaml").write_text(yaml.safe_dump(tree))
+    (folder / "job.yaml").write_text(yaml.safe_dump(smallest(folder, train={"data": "t.parquet", "label": "churn"})))
     report = TrainingReport("churn", "1", "naive_bayes", str(folder / "model"), sha256, 9, 0, 7, 2, {}, {}, 1.0)
     patch.setattr(session, "running", lambda *_, **__: nullcontext(None))
     patch.setattr(run, "train", lambda *_, **__: report)

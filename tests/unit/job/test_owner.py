@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,16 +10,9 @@ from streaming import config as cfg
 from streaming.errors import ModelError, StateError
 from streaming.job import owner
 from streaming.runtime.files import LocalFolder
+from tests.support.smallest import smallest
 
-TREE: dict[str, Any] = {
-    "name": "churn",
-    "kafka": {"bootstrap_servers": "localhost:1"},
-    "events": {"topic": "customers", "schema": "id STRING", "key": "id"},
-    "model": {"name": "churn", "version": "1", "uri": "models/churn"},
-    "predictions": {"topic": "p", "rejected_topic": "r"},
-    "store": {"kind": "sqlite", "path": "none.db"},
-    "state": "state",
-}
+TREE = smallest("nowhere")
 
 
 def test_asking_writes_nothing_and_running_binds(tmp_path: Path) -> None:
@@ -31,7 +23,7 @@ def test_asking_writes_nothing_and_running_binds(tmp_path: Path) -> None:
     for _ in range(2):
         owner.write_down(folder, mine, ids, sha256="a" * 64)
     owner.agree(folder, mine, ids)
-    with pytest.raises(StateError, match=r"state: customers: deleted and made anew"):
+    with pytest.raises(StateError, match=r"nowhere/state: customers: deleted and made anew"):
         owner.agree(folder, mine, ids | {"customers": "C"})
     with pytest.raises(StateError, match=r"the state of another job \(name=churn"):
         owner.agree(folder, cfg.parse(TREE | {"name": "other"}), ids)
